@@ -1,0 +1,204 @@
+"""Range coding of integer symbols with integer tables (FORMAT.md section 5), through constriction.
+
+This is the one module that may call constriction: it prints warnings to standard output, panics on some parameters and decodes
+damaged data to plausible symbols, so everything is checked before it gets there. No torch and no floats that decide anything.
+Start with `encode_symbols` and `decode_symbols`; both sides must use the same indexes and the same tables.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+
+from psic_cli.bitstream.tables import MAX_IN_TABLE, MAX_TABLES, TOTAL, TableSet
+from psic_cli.errors import FormatError
+
+# Symbols lie in -MAX_SYMBOL..MAX_SYMBOL.
+MAX_SYMBOL = 2**20
+
+# An escaped value becomes a whole number w >= 1 (see _fold), of which the bit length is coded first, as a class, then the bits
+# below the leading one. The largest w is 2 * (MAX_SYMBOL + MAX_IN_TABLE), which has 22 bits.
+ESCAPE_CLASSES = (2 * (MAX_SYMBOL + MAX_IN_TABLE)).bit_length()
+# Class k has half the probability of class k - 1, as in an exp-Golomb code; the last two share what is left.
+ESCAPE_CUMULATIVE = (*(TOTAL - (TOTAL >> k) for k in range(ESCAPE_CLASSES)), TOTAL)
+
+_LEADING_BITS = np.left_shift(1, np.arange(ESCAPE_CLASSES, dtype=np.int32))
+
+_WORD = np.dtype("<u4")
+
+Int32Array = npt.NDArray[np.int32]
+
+
+def encode_symbols(symbols: npt.ArrayLike, indexes: npt.ArrayLike, tables: TableSet) -> bytes:
+    """Code symbols [N], each with the table that its index [N] in 0..len(tables)-1 names; N = 0 gives b"".
+
+    Symbols are integers of magnitude at most 2**20; those outside their table are escaped. The result is a whole number of
+    little-endian 32-bit words. `ValueError` for wrong types, shapes or ranges.
+    """
+    order = _Order.of(indexes, tables)
+    values = _integers("symbols", symbols)
+    if values.shape != order.positions.shape:
+        raise ValueError(f"{len(values)} symbols with {len(order.positions)} indexes")
+    if len(values) and max(int(values.max()), -int(values.min())) > MAX_SYMBOL:
+        raise ValueError(f"a symbol is outside -{MAX_SYMBOL}..{MAX_SYMBOL}")
+    return _encode(values.astype(np.int32), order, tables)
+
+
+def decode_symbols(data: bytes, indexes: npt.ArrayLike, tables: TableSet) -> Int32Array:
+    """The symbols int32 [N] that `encode_symbols` coded with the same indexes [N] and tables.
+
+    Data is accepted only if it is exactly what `encode_symbols` gives for the symbols in it; anything else is a `FormatError`.
+    Note that damage inside the data often decodes to other, plausible symbols: the container's checksum is what finds it.
+    `ValueError` for wrong indexes.
+    """
+    order = _Order.of(indexes, tables)
+    if len(data) % _WORD.itemsize:
+        raise FormatError(f"the coded symbols are damaged: {len(data)} bytes are not a whole number of words")
+    symbols = _decode(data, order, tables) if len(order.positions) else np.zeros(0, np.int32)
+    # Coding is some ten times faster than everything around it, and this leaves no second spelling of any content.
+    if _encode(symbols, order, tables) != data:
+        raise FormatError("the coded symbols are damaged: they do not end where their data ends")
+    return symbols
+
+
+@dataclass(frozen=True)
+class _Order:
+    """The order of coding: by table, and inside a table by position."""
+
+    positions: npt.NDArray[np.intp]  # [N] position of the n-th coded symbol
+    tables: npt.NDArray[np.intp]  # [N] table of the n-th coded symbol
+    groups: list[tuple[int, slice]]  # table and its part of the two arrays above, empty ones left out
+
+    @staticmethod
+    def of(indexes: npt.ArrayLike, tables: TableSet) -> "_Order":
+        given = _integers("indexes", indexes)
+        if len(given) and not 0 <= int(given.min()) <= int(given.max()) < len(tables):
+            raise ValueError(f"a table index is outside 0..{len(tables) - 1}")
+        narrow = given.astype(np.uint16)  # numpy sorts 16-bit integers by radix, four times faster than wider ones
+        positions = np.argsort(narrow, kind="stable")
+        ends = np.cumsum(np.bincount(narrow, minlength=len(tables)))
+        groups = []
+        start = 0
+        for table, end in enumerate(ends.tolist()):
+            if end > start:
+                groups.append((table, slice(start, end)))
+            start = end
+        return _Order(positions, narrow[positions].astype(np.intp), groups)
+
+
+def _encode(symbols: Int32Array, order: _Order, tables: TableSet) -> bytes:
+    if not len(symbols):
+        return b""
+    values = symbols[order.positions]
+    sizes = tables.sizes[order.tables]
+    entries = values - tables.offsets[order.tables]
+    outside = (entries < 0) | (entries >= sizes)
+    entries = np.where(outside, sizes, entries)
+    encoder = constriction.stream.queue.RangeEncoder()
+    for table, part in order.groups:
+        encoder.encode(entries[part], _table_model(tables, table))
+    if outside.any():
+        firsts, lasts = _ends(tables, order.tables[outside])
+        folded = _fold(values[outside], firsts, lasts)
+        classes = (
+            np.frexp(folded)[1].astype(np.int32) - 1
+        )  # exact: floats hold such small integers, and this is their bit length
+        encoder.encode(classes, _class_model())
+        for k in range(1, ESCAPE_CLASSES):
+            below = folded[classes == k] - (1 << k)
+            if len(below):
+                encoder.encode(below, _bits_model(k))
+    return bytes(encoder.get_compressed().astype(_WORD).tobytes())
+
+
+def _decode(data: bytes, order: _Order, tables: TableSet) -> Int32Array:
+    words = np.frombuffer(data, dtype=_WORD).astype(np.uint32)
+    entries = np.empty(len(order.positions), dtype=np.int32)
+    with _damage_as_format_error():
+        decoder = constriction.stream.queue.RangeDecoder(words)
+        for table, part in order.groups:
+            entries[part] = decoder.decode(_table_model(tables, table), part.stop - part.start)
+        values = entries + tables.offsets[order.tables]
+        outside = entries == tables.sizes[order.tables]
+        if outside.any():
+            classes = decoder.decode(_class_model(), int(outside.sum()))
+            folded = np.ones(len(classes), dtype=np.int32)
+            for k in range(1, ESCAPE_CLASSES):
+                members = np.flatnonzero(classes == k)
+                if len(members):
+                    folded[members] = decoder.decode(_bits_model(k), len(members)) + (1 << k)
+            values[outside] = _unfold(folded, *_ends(tables, order.tables[outside]))
+    if max(int(values.max()), -int(values.min())) > MAX_SYMBOL:
+        raise FormatError(f"the coded symbols are damaged: one is outside -{MAX_SYMBOL}..{MAX_SYMBOL}")
+    symbols = np.empty_like(values)
+    symbols[order.positions] = values
+    return symbols
+
+
+def _fold(values: Int32Array, firsts: Int32Array, lasts: Int32Array) -> Int32Array:
+    """Number the values outside firsts..lasts by nearness: 1, 3, 5 ... above the table, 2, 4, 6 ... below it."""
+    return np.where(values > lasts, 2 * (values - lasts) - 1, 2 * (firsts - values))
+
+
+def _unfold(folded: Int32Array, firsts: Int32Array, lasts: Int32Array) -> Int32Array:
+    return np.where(folded % 2 == 1, lasts + (folded + 1) // 2, firsts - folded // 2)
+
+
+def _ends(tables: TableSet, indexes: npt.NDArray[np.intp]) -> tuple[Int32Array, Int32Array]:
+    """The first and the last in-table value of each table named."""
+    firsts = tables.offsets[indexes]
+    return firsts, firsts + tables.sizes[indexes] - np.int32(1)
+
+
+@lru_cache(maxsize=2 * MAX_TABLES)
+def _table_model(tables: TableSet, table: int) -> Any:
+    return _integer_model(tables.row(table))
+
+
+@lru_cache(maxsize=1)
+def _class_model() -> Any:
+    return _integer_model(np.array(ESCAPE_CUMULATIVE, dtype=np.int32))
+
+
+@lru_cache(maxsize=ESCAPE_CLASSES)
+def _bits_model(count: int) -> Any:
+    """`count` bits, all values equally likely; 2**count divides the total, so each has exactly TOTAL >> count."""
+    return constriction.stream.model.Uniform(1 << count)
+
+
+def _integer_model(cumulative: Int32Array) -> Any:
+    """A constriction model that codes with exactly these frequencies (cumulative, 0 to 2**24, strictly rising).
+
+    With `perfect=False` constriction computes entry i's lower end as floor(scale * sum of p_j, j < i) + i in float64, where scale
+    is (2**24 - entries) / (sum of all p). Frequencies less one are exact in float64 and make that scale exactly 1, so the ends
+    are c_i - i + i. `perfect=True` would search for an optimum with logarithms instead.
+    """
+    return constriction.stream.model.Categorical(
+        np.diff(cumulative).astype(np.float64) - 1.0, lazy=False, perfect=False
+    )
+
+
+@contextmanager
+def _damage_as_format_error() -> Iterator[None]:
+    """constriction raises AssertionError on impossible data; a panic of its own is a BaseException, not an Exception."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:
+        raise FormatError("the coded symbols are damaged: the range decoder refuses them") from error
+
+
+def _integers(name: str, given: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    array = np.asarray(given)
+    if array.ndim != 1 or not (np.issubdtype(array.dtype, np.integer) or array.size == 0):
+        raise ValueError(f"{name} are {array.dtype} of shape {array.shape}, not integers of rank 1")
+    # Above int64 only uint64 remains, and its large values would wrap to negative ones.
+    if array.dtype == np.uint64 and array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} hold a number beyond 64 bits")
+    return array.astype(np.int64, copy=False)

@@ -1,0 +1,154 @@
+"""Integer probability tables: what the range coder uses, built once at export and then only stored and loaded.
+
+Encoder and decoder must use the same integers: never rebuild a table from floats on the way to or from a bitstream.
+No torch here. Start with `TableSet`; layout and rules are in FORMAT.md section 6.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+# constriction's own fixed-point precision: whatever it is given, it codes with frequencies that add up to 2**24.
+PRECISION = 24
+TOTAL = 2**PRECISION
+
+# In-table values lie in -MAX_IN_TABLE..MAX_IN_TABLE; what lies outside is escaped.
+MAX_IN_TABLE = 2**15
+MAX_TABLES = 2**12
+
+# 0.11: smallest scale of Balle et al. 2018 (a symbol other than 0 is then a rarity); 128: wider than any latent seen in training.
+SCALES: npt.NDArray[np.float64] = np.exp(np.linspace(math.log(0.11), math.log(128.0), 64))
+SCALES.setflags(write=False)
+
+# A Gaussian table ends where the mass beyond it falls under 2**-16: an escape then costs about as much as a table entry would.
+_TAIL_MASS = 2.0**-16
+# Real latents have heavier tails than any Gaussian: an escape is never made dearer than 17 bits, which costs others 1e-5 bit.
+_ESCAPE_FLOOR = 2.0**-17
+
+_FIELDS = ("cumulative", "sizes", "offsets")
+
+
+@dataclass(frozen=True, eq=False)
+class TableSet:
+    """Cumulative frequency tables, one per row; checked on construction (`ValueError`) and read-only afterwards.
+
+    cumulative: int32 [n_tables, max(sizes) + 2]. Row t holds 0 = c_0 < c_1 < ... < c_{sizes[t] + 1} = 2**24, then 2**24 as padding.
+    sizes: int32 [n_tables], in-table symbols, the escape excluded, at least 1.
+    offsets: int32 [n_tables], the value of the first in-table symbol.
+
+    Value v of table t is entry i = v - offsets[t] with frequency c_{i+1} - c_i; entry sizes[t] is the escape.
+    """
+
+    cumulative: npt.NDArray[np.int32]
+    sizes: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        for name, rank in zip(_FIELDS, (2, 1, 1), strict=True):
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.dtype != np.int32 or array.ndim != rank:
+                raise ValueError(f"tables: {name} is not an int32 array of rank {rank}")
+            # A copy in C order: nobody can change a checked table, and rows can be handed out as they are.
+            copy = np.array(array, dtype=np.int32, order="C")
+            copy.setflags(write=False)
+            object.__setattr__(self, name, copy)
+        _check_tables(self.cumulative, self.sizes, self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def row(self, table: int) -> npt.NDArray[np.int32]:
+        """The cumulative frequencies of one table without padding: int32 [sizes[table] + 2]."""
+        return self.cumulative[table, : int(self.sizes[table]) + 2]
+
+    def to_arrays(self, prefix: str) -> dict[str, npt.NDArray[np.int32]]:
+        """The three arrays under their names in weights.safetensors: `prefix` + ".cumulative", ".sizes", ".offsets"."""
+        return {f"{prefix}.{name}": getattr(self, name) for name in _FIELDS}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.int32]], prefix: str) -> "TableSet":
+        """The inverse of `to_arrays`; `ValueError` if an array is missing or the tables are not valid."""
+        missing = [f"{prefix}.{name}" for name in _FIELDS if f"{prefix}.{name}" not in arrays]
+        if missing:
+            raise ValueError(f"tables: {missing[0]} is missing")
+        return cls(*(arrays[f"{prefix}.{name}"] for name in _FIELDS))
+
+
+def gaussian_tables() -> TableSet:
+    """One table for each of SCALES: a Gaussian of mean 0 integrated over unit bins. For export alone, see the module's first lines."""
+    return tables_from_probabilities([_gaussian_bins(float(scale)) for scale in SCALES])
+
+
+def tables_from_probabilities(tables: Sequence[tuple[int, npt.NDArray[np.float64]]]) -> TableSet:
+    """Quantise probability mass functions. For export alone.
+
+    Each table is (value of the first symbol, probabilities float64 [size]); what they lack to a sum of 1 goes to the escape, and
+    at least 2**-17 does. Every frequency becomes at least 1. `ValueError` for negative or non-finite numbers or a sum beyond 1.
+    """
+    rows = [_quantise(probabilities) for _, probabilities in tables]
+    if not rows:
+        raise ValueError("tables: at least one table is needed")
+    sizes = np.array([len(row) - 2 for row in rows], dtype=np.int32)
+    cumulative = np.full((len(rows), int(sizes.max()) + 2), TOTAL, dtype=np.int32)
+    for target, row in zip(cumulative, rows, strict=True):
+        target[: len(row)] = row
+    return TableSet(cumulative, sizes, np.array([offset for offset, _ in tables], dtype=np.int32))
+
+
+def _gaussian_bins(scale: float) -> tuple[int, npt.NDArray[np.float64]]:
+    def upper_tail(x: float) -> float:
+        return 0.5 * math.erfc(x / (scale * math.sqrt(2.0)))
+
+    half_width = 1
+    while 2.0 * upper_tail(half_width + 0.5) > _TAIL_MASS:
+        half_width += 1
+    # differences of upper tails, mirrored: exact in the far bins, where 1 - erf would cancel, and symmetric
+    right = [upper_tail(value - 0.5) - upper_tail(value + 0.5) for value in range(1, half_width + 1)]
+    centre = 1.0 - 2.0 * upper_tail(0.5)
+    return -half_width, np.array([*reversed(right), centre, *right], dtype=np.float64)
+
+
+def _quantise(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Cumulative frequencies [size + 2] of the given symbols followed by the escape."""
+    given = np.asarray(probabilities, dtype=np.float64)
+    if given.ndim != 1 or not 1 <= len(given) <= 2 * MAX_IN_TABLE + 1:
+        raise ValueError(f"tables: probabilities of shape {given.shape} are not 1..{2 * MAX_IN_TABLE + 1} numbers")
+    if not np.all(np.isfinite(given)) or np.any(given < 0):
+        raise ValueError("tables: a probability is negative or not finite")
+    total = math.fsum(given)
+    if not 0.0 < total <= 1.0 + 1e-6:
+        raise ValueError(f"tables: probabilities add up to {total}, not to more than 0 and at most 1")
+    escape = max(1.0 - total, _ESCAPE_FLOOR)
+    weights = np.append(given * ((1.0 - escape) / total), escape)
+    # One for every entry, the rest in proportion; what rounding leaves over goes to the likeliest, where it matters least.
+    frequencies = 1 + np.floor(weights * (TOTAL - len(weights))).astype(np.int64)
+    frequencies[np.argmax(frequencies)] += TOTAL - int(frequencies.sum())
+    return np.concatenate(([0], np.cumsum(frequencies)))
+
+
+def _check_tables(
+    cumulative: npt.NDArray[np.int32], sizes: npt.NDArray[np.int32], offsets: npt.NDArray[np.int32]
+) -> None:
+    count = len(sizes)
+    if not 1 <= count <= MAX_TABLES or len(offsets) != count or len(cumulative) != count:
+        raise ValueError(
+            f"tables: {len(cumulative)} rows, {count} sizes and {len(offsets)} offsets are not one number in 1..{MAX_TABLES}"
+        )
+    first = offsets.astype(np.int64)
+    last = first + sizes - 1
+    if sizes.min() < 1 or first.min() < -MAX_IN_TABLE or last.max() > MAX_IN_TABLE:
+        raise ValueError(f"tables: a table is empty or leaves -{MAX_IN_TABLE}..{MAX_IN_TABLE}")
+    width = int(sizes.max()) + 2
+    if cumulative.shape[1] != width:
+        raise ValueError(f"tables: rows of {cumulative.shape[1]} numbers where the largest table needs {width}")
+    if np.any(cumulative[:, 0] != 0) or np.any(cumulative[:, -1] != TOTAL):
+        raise ValueError(f"tables: a row does not run from 0 to {TOTAL}")
+    # Bounds first: int32 differences of numbers in 0..2**24 cannot wrap.
+    if cumulative.min() < 0 or cumulative.max() > TOTAL:
+        raise ValueError(f"tables: a number leaves 0..{TOTAL}")
+    real = np.arange(width - 1)[None, :] <= sizes[:, None]
+    if np.any((np.diff(cumulative, axis=1) > 0) != real):
+        raise ValueError("tables: a frequency is below 1, or the padding is not the last number repeated")
