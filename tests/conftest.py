@@ -1,0 +1,22 @@
+"""Fixtures shared by all tests, and settings that make runs repeatable."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Examples are drawn the same way on every run, and slow machines are not failures.
+settings.register_profile("psic", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("psic")
+
+# What the person running the tests has set must not change them. Once, not per test: fixtures set some themselves.
+for _name in [name for name in os.environ if name.startswith("PSIC_")]:
+    del os.environ[_name]
+
+
+@pytest.fixture(autouse=True)
+def _no_key_of_the_person_running_the_tests(tmp_path_factory, monkeypatch):
+    """Point every platform's configuration folder into a temporary one: no test may find, or make, a real key."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(home / "config" if name == "XDG_CONFIG_HOME" else home))
