@@ -1,7 +1,7 @@
 """Key files, and the sealing of what only a key holder may see. Nothing here knows pictures, containers or terminals.
 
-A secret is 32 random bytes in a small file. Every `.psic` file gets its own key, derived from the secret and a salt that
-the file carries:
+A secret is 32 random bytes in a small file. Every `.psic` file gets its own key, derived from the secret and a salt in
+the file:
 
     secret, salt --HKDF-SHA256--> key 32 bytes, check 4 bytes
     sealed = salt 16 | check 4 | ChaCha20-Poly1305(key, nonce 0, plaintext, associated data) | tag 16
@@ -47,8 +47,8 @@ _KEYGEN_HINT = "make one with: psic keygen FILE"
 def create_key_file(path: Path) -> bytes:
     """Make a new secret, store it at `path` and return it [32 bytes].
 
-    The file is readable by its owner only, appears whole or not at all, and never replaces anything. Missing folders are
-    made (mode 0700) for the user's own key alone; elsewhere they are more likely a typing error. Raises OutputError.
+    The file is readable by its owner only, appears whole or not at all, and never replaces anything. Missing folders
+    are made (mode 0700) for the user's own key alone; elsewhere they are more likely a typing error. Raises OutputError.
     """
     if path == own_key_path():
         _make_private_folders(path.parent)
@@ -121,8 +121,8 @@ def is_exposed(path: Path) -> bool:
 def seal(secret: bytes, plaintext: bytes, associated_data: bytes, salt: bytes | None = None) -> bytes:
     """Encrypt `plaintext` and authenticate it together with `associated_data`; 36 bytes longer than the plaintext.
 
-    `salt` [16 bytes] is drawn at random unless given. Give it in tests only: the same secret and salt for two plaintexts
-    would reveal both.
+    `salt` [16 bytes] is drawn at random unless given. Give it in tests only: the same secret and salt for two
+    plaintexts would reveal both.
     """
     if salt is None:
         salt = secrets.token_bytes(SALT_BYTES)
@@ -161,7 +161,7 @@ def _derive(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
 
 
 def _make_private_folders(folder: Path) -> None:
-    """Make `folder` and what is missing above it, readable by the owner only (mkdir alone does that for the last one)."""
+    """Make `folder` and what is missing above it, readable by the owner only (mkdir alone does so for the last)."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         for place in reversed(missing):
