@@ -1,7 +1,7 @@
 """Errors meant for people. Nothing here knows about terminals or exit codes.
 
-A message is one line in lower case without a full stop; it names the value at fault. The next step goes into `hint`. No message ever contains key material. The exit code of each class stands in
-`shell/exit_codes.py`.
+A message is one line in lower case without a full stop; it names the value at fault. The next step goes into `hint`.
+No message ever contains key material. The exit code of each class stands in `shell/exit_codes.py`.
 """
 
 

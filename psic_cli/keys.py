@@ -48,7 +48,7 @@ def create_key_file(path: Path) -> bytes:
     """Make a new secret, store it at `path` and return it [32 bytes].
 
     The file is readable by its owner only, appears whole or not at all, and never replaces anything. Missing folders
-    are made (mode 0700) for the user's own key alone; elsewhere they are more likely a typing error. Raises OutputError.
+    are made (mode 0700) for the user's own key alone; elsewhere they are likely a typing error. Raises OutputError.
     """
     if path == own_key_path():
         _make_private_folders(path.parent)
