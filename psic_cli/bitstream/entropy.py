@@ -1,8 +1,8 @@
-"""Range coding of integer symbols with integer tables (FORMAT.md section 5), through constriction.
+"""Range coding of integer symbols with integer tables (FORMAT.md sections 6 to 9), through constriction.
 
-This is the one module that may call constriction: it prints warnings to standard output, panics on some parameters and decodes
-damaged data to plausible symbols, so everything is checked before it gets there. No torch and no floats that decide anything.
-Start with `encode_symbols` and `decode_symbols`; both sides must use the same indexes and the same tables.
+This is the one module that may call constriction, which prints warnings to standard output, panics on some parameters
+and decodes damaged data to plausible symbols: everything is checked before it gets there. No torch here, and no float
+decides anything. Start with `encode_symbols` and `decode_symbols`; both sides must use the same indexes and tables.
 """
 
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ from psic_cli.errors import FormatError
 # Symbols lie in -MAX_SYMBOL..MAX_SYMBOL.
 MAX_SYMBOL = 2**20
 
-# An escaped value becomes a whole number w >= 1 (see _fold), of which the bit length is coded first, as a class, then the bits
+# An escaped value becomes a whole number w >= 1 (see _fold). Its bit length is coded first, as a class, then the bits
 # below the leading one. The largest w is 2 * (MAX_SYMBOL + MAX_IN_TABLE), which has 22 bits.
 ESCAPE_CLASSES = (2 * (MAX_SYMBOL + MAX_IN_TABLE)).bit_length()
 # Class k has half the probability of class k - 1, as in an exp-Golomb code; the last two share what is left.
 ESCAPE_CUMULATIVE = (*(TOTAL - (TOTAL >> k) for k in range(ESCAPE_CLASSES)), TOTAL)
 
-_LEADING_BITS = np.left_shift(1, np.arange(ESCAPE_CLASSES, dtype=np.int32))
+_POWERS = np.left_shift(1, np.arange(ESCAPE_CLASSES, dtype=np.int32), dtype=np.int32)
 
 _WORD = np.dtype("<u4")
 
@@ -37,8 +37,8 @@ Int32Array = npt.NDArray[np.int32]
 def encode_symbols(symbols: npt.ArrayLike, indexes: npt.ArrayLike, tables: TableSet) -> bytes:
     """Code symbols [N], each with the table that its index [N] in 0..len(tables)-1 names; N = 0 gives b"".
 
-    Symbols are integers of magnitude at most 2**20; those outside their table are escaped. The result is a whole number of
-    little-endian 32-bit words. `ValueError` for wrong types, shapes or ranges.
+    Symbols are integers of magnitude at most 2**20; those outside their table are escaped. The result is a whole
+    number of little-endian 32-bit words. `ValueError` for wrong types, shapes or ranges.
     """
     order = _Order.of(indexes, tables)
     values = _integers("symbols", symbols)
@@ -52,15 +52,15 @@ def encode_symbols(symbols: npt.ArrayLike, indexes: npt.ArrayLike, tables: Table
 def decode_symbols(data: bytes, indexes: npt.ArrayLike, tables: TableSet) -> Int32Array:
     """The symbols int32 [N] that `encode_symbols` coded with the same indexes [N] and tables.
 
-    Data is accepted only if it is exactly what `encode_symbols` gives for the symbols in it; anything else is a `FormatError`.
-    Note that damage inside the data often decodes to other, plausible symbols: the container's checksum is what finds it.
-    `ValueError` for wrong indexes.
+    Data is accepted only if it is exactly what `encode_symbols` gives for the symbols in it; anything else is a
+    `FormatError`. Damage inside the data often decodes to other, plausible symbols all the same: it is the container's
+    checksum that finds it. `ValueError` for wrong indexes.
     """
     order = _Order.of(indexes, tables)
     if len(data) % _WORD.itemsize:
         raise FormatError(f"the coded symbols are damaged: {len(data)} bytes are not a whole number of words")
     symbols = _decode(data, order, tables) if len(order.positions) else np.zeros(0, np.int32)
-    # Coding is some ten times faster than everything around it, and this leaves no second spelling of any content.
+    # Coding takes less time than sorting does, and this leaves no content with a second spelling.
     if _encode(symbols, order, tables) != data:
         raise FormatError("the coded symbols are damaged: they do not end where their data ends")
     return symbols
@@ -71,7 +71,7 @@ class _Order:
     """The order of coding: by table, and inside a table by position."""
 
     positions: npt.NDArray[np.intp]  # [N] position of the n-th coded symbol
-    tables: npt.NDArray[np.intp]  # [N] table of the n-th coded symbol
+    tables: npt.NDArray[np.uint16]  # [N] table of the n-th coded symbol
     groups: list[tuple[int, slice]]  # table and its part of the two arrays above, empty ones left out
 
     @staticmethod
@@ -88,7 +88,7 @@ class _Order:
             if end > start:
                 groups.append((table, slice(start, end)))
             start = end
-        return _Order(positions, narrow[positions].astype(np.intp), groups)
+        return _Order(positions, narrow[positions], groups)
 
 
 def _encode(symbols: Int32Array, order: _Order, tables: TableSet) -> bytes:
@@ -105,9 +105,7 @@ def _encode(symbols: Int32Array, order: _Order, tables: TableSet) -> bytes:
     if outside.any():
         firsts, lasts = _ends(tables, order.tables[outside])
         folded = _fold(values[outside], firsts, lasts)
-        classes = (
-            np.frexp(folded)[1].astype(np.int32) - 1
-        )  # exact: floats hold such small integers, and this is their bit length
+        classes = np.searchsorted(_POWERS, folded, side="right").astype(np.int32) - np.int32(1)
         encoder.encode(classes, _class_model())
         for k in range(1, ESCAPE_CLASSES):
             below = folded[classes == k] - (1 << k)
@@ -149,7 +147,7 @@ def _unfold(folded: Int32Array, firsts: Int32Array, lasts: Int32Array) -> Int32A
     return np.where(folded % 2 == 1, lasts + (folded + 1) // 2, firsts - folded // 2)
 
 
-def _ends(tables: TableSet, indexes: npt.NDArray[np.intp]) -> tuple[Int32Array, Int32Array]:
+def _ends(tables: TableSet, indexes: npt.NDArray[np.uint16]) -> tuple[Int32Array, Int32Array]:
     """The first and the last in-table value of each table named."""
     firsts = tables.offsets[indexes]
     return firsts, firsts + tables.sizes[indexes] - np.int32(1)
@@ -174,18 +172,17 @@ def _bits_model(count: int) -> Any:
 def _integer_model(cumulative: Int32Array) -> Any:
     """A constriction model that codes with exactly these frequencies (cumulative, 0 to 2**24, strictly rising).
 
-    With `perfect=False` constriction computes entry i's lower end as floor(scale * sum of p_j, j < i) + i in float64, where scale
-    is (2**24 - entries) / (sum of all p). Frequencies less one are exact in float64 and make that scale exactly 1, so the ends
-    are c_i - i + i. `perfect=True` would search for an optimum with logarithms instead.
+    With `perfect=False` constriction puts the lower end of entry i at floor(scale * sum of p_j for j < i) + i, in
+    float64, where scale = (2**24 - entries) / sum of all p. With p = frequency - 1 every sum is exact and scale is
+    exactly 1, so that the ends are c_i - i + i. `perfect=True` would search for an optimum with logarithms instead.
     """
-    return constriction.stream.model.Categorical(
-        np.diff(cumulative).astype(np.float64) - 1.0, lazy=False, perfect=False
-    )
+    weights = np.diff(cumulative).astype(np.float64) - 1.0
+    return constriction.stream.model.Categorical(weights, lazy=False, perfect=False)
 
 
 @contextmanager
 def _damage_as_format_error() -> Iterator[None]:
-    """constriction raises AssertionError on impossible data; a panic of its own is a BaseException, not an Exception."""
+    """constriction raises AssertionError on impossible data, and its panics are BaseExceptions but not Exceptions."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):

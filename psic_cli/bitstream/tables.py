@@ -19,13 +19,13 @@ TOTAL = 2**PRECISION
 MAX_IN_TABLE = 2**15
 MAX_TABLES = 2**12
 
-# 0.11: smallest scale of Balle et al. 2018 (a symbol other than 0 is then a rarity); 128: wider than any latent seen in training.
+# 0.11: the smallest scale of Balle et al. 2018, where all but one symbol in 200,000 are 0; 128: wider than latents get.
 SCALES: npt.NDArray[np.float64] = np.exp(np.linspace(math.log(0.11), math.log(128.0), 64))
 SCALES.setflags(write=False)
 
-# A Gaussian table ends where the mass beyond it falls under 2**-16: an escape then costs about as much as a table entry would.
+# A Gaussian table ends where the mass beyond it falls to 2**-16: an escape then costs about what a table entry would.
 _TAIL_MASS = 2.0**-16
-# Real latents have heavier tails than any Gaussian: an escape is never made dearer than 17 bits, which costs others 1e-5 bit.
+# Real latents have heavier tails than a Gaussian: no escape costs more than 17 bits. Other symbols pay 1e-5 bit for it.
 _ESCAPE_FLOOR = 2.0**-17
 
 _FIELDS = ("cumulative", "sizes", "offsets")
@@ -35,7 +35,7 @@ _FIELDS = ("cumulative", "sizes", "offsets")
 class TableSet:
     """Cumulative frequency tables, one per row; checked on construction (`ValueError`) and read-only afterwards.
 
-    cumulative: int32 [n_tables, max(sizes) + 2]. Row t holds 0 = c_0 < c_1 < ... < c_{sizes[t] + 1} = 2**24, then 2**24 as padding.
+    cumulative: int32 [n_tables, max(sizes) + 2]. Row t is 0 = c_0 < c_1 < ... < c_{sizes[t] + 1} = 2**24, and 2**24 on.
     sizes: int32 [n_tables], in-table symbols, the escape excluded, at least 1.
     offsets: int32 [n_tables], the value of the first in-table symbol.
 
@@ -78,15 +78,16 @@ class TableSet:
 
 
 def gaussian_tables() -> TableSet:
-    """One table for each of SCALES: a Gaussian of mean 0 integrated over unit bins. For export alone, see the module's first lines."""
+    """One table for each of SCALES: a Gaussian of mean 0 integrated over unit bins. For export alone."""
     return tables_from_probabilities([_gaussian_bins(float(scale)) for scale in SCALES])
 
 
 def tables_from_probabilities(tables: Sequence[tuple[int, npt.NDArray[np.float64]]]) -> TableSet:
     """Quantise probability mass functions. For export alone.
 
-    Each table is (value of the first symbol, probabilities float64 [size]); what they lack to a sum of 1 goes to the escape, and
-    at least 2**-17 does. Every frequency becomes at least 1. `ValueError` for negative or non-finite numbers or a sum beyond 1.
+    Each table is (value of the first symbol, probabilities float64 [size]). What they lack to a sum of 1 is the
+    escape's, at least 2**-17. Every frequency becomes at least 1. `ValueError` for numbers negative or not finite, a
+    sum of 0 or beyond 1, and tables that leave -MAX_IN_TABLE..MAX_IN_TABLE.
     """
     rows = [_quantise(probabilities) for _, probabilities in tables]
     if not rows:
@@ -123,7 +124,7 @@ def _quantise(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         raise ValueError(f"tables: probabilities add up to {total}, not to more than 0 and at most 1")
     escape = max(1.0 - total, _ESCAPE_FLOOR)
     weights = np.append(given * ((1.0 - escape) / total), escape)
-    # One for every entry, the rest in proportion; what rounding leaves over goes to the likeliest, where it matters least.
+    # One for every entry, the rest in proportion; what rounding leaves goes to the likeliest, where it matters least.
     frequencies = 1 + np.floor(weights * (TOTAL - len(weights))).astype(np.int64)
     frequencies[np.argmax(frequencies)] += TOTAL - int(frequencies.sum())
     return np.concatenate(([0], np.cumsum(frequencies)))
@@ -134,9 +135,8 @@ def _check_tables(
 ) -> None:
     count = len(sizes)
     if not 1 <= count <= MAX_TABLES or len(offsets) != count or len(cumulative) != count:
-        raise ValueError(
-            f"tables: {len(cumulative)} rows, {count} sizes and {len(offsets)} offsets are not one number in 1..{MAX_TABLES}"
-        )
+        found = f"{len(cumulative)} rows, {count} sizes and {len(offsets)} offsets"
+        raise ValueError(f"tables: {found} are not one number in 1..{MAX_TABLES}")
     first = offsets.astype(np.int64)
     last = first + sizes - 1
     if sizes.min() < 1 or first.min() < -MAX_IN_TABLE or last.max() > MAX_IN_TABLE:
