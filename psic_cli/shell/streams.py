@@ -1,0 +1,283 @@
+"""Bytes in and out: standard input, standard output and files. Words for people never pass here, and pictures are only
+bytes.
+
+Start with `claim_streams` (what a command wraps its work in), `read_file` and `write_file`. The promises:
+standard output carries data and nothing else; a file appears whole or not at all; nothing is replaced unless asked for,
+not even in a race; what is left unfinished is removed.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import select
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from psic_cli.errors import InputError, OutputError, PsicError
+from psic_cli.shell.terminal import name_of
+
+# Larger inputs are mistakes (a device, a film): 200 million pixels of 16-bit RGBA are 1.6 GB.
+MAX_INPUT_BYTES = 4 * 10**9
+_CHUNK_BYTES = 1 << 20
+
+STANDARD_STREAM = "-"
+
+
+class ReaderGone(Exception):
+    """Whoever read our standard output has closed it: a reason to stop, not an error to talk about."""
+
+
+class Streams:
+    """The standard streams as the process got them: data goes through here while `sys.stdout` is standard error."""
+
+    def __init__(self, data_out: int) -> None:
+        self._data_out = data_out
+        self.input_is_terminal = _is_terminal(0)
+        self.output_is_terminal = _is_terminal(data_out)
+
+    def read(self) -> bytes:
+        """All of standard input. `InputError` if it cannot be read or is absurdly large."""
+        return _read_all(0, "standard input")
+
+    def write(self, data: bytes) -> None:
+        """All of the data to standard output. `ReaderGone` if nobody reads, `OutputError` for a full disk and such."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                try:
+                    rest = rest[os.write(self._data_out, rest[:_CHUNK_BYTES]) :]
+                except BlockingIOError:  # a pipe that somebody else made non-blocking, as ssh does
+                    select.select([], [self._data_out], [])
+        except BrokenPipeError:
+            raise ReaderGone from None
+        except OSError as error:
+            raise OutputError(f"cannot write to standard output: {reason(error)}") from error
+
+    def write_text(self, text: str) -> None:
+        """Text that was asked for (a listing, JSON) to standard output, in its encoding."""
+        encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
+        self.write(text.encode(encoding, "backslashreplace"))
+
+
+@contextlib.contextmanager
+def claim_streams() -> Iterator[Streams]:
+    """Keep a private duplicate of standard output for data, and send everything else that is printed to standard error.
+
+    Libraries do print to standard output, from Python and from C; a stray line must not end up inside a file.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    printed_before = sys.stdout
+    data_out = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
+        yield Streams(data_out)
+    finally:
+        sys.stdout = printed_before
+        os.dup2(data_out, 1)
+        os.close(data_out)
+
+
+def fill_closed_descriptors() -> None:
+    """Make sure that descriptors 0 to 2 exist, so that no file of ours gets their numbers: writing to a closed output
+    still fails.
+    """
+    for descriptor, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, mode)
+
+
+def read_file(path: Path) -> bytes:
+    """All bytes of a file (a pipe too). `InputError` says which file and why not."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise InputError(f"cannot read {name_of(path)}: {reason(error)}") from error
+    try:
+        return _read_all(descriptor, name_of(path))
+    finally:
+        os.close(descriptor)
+
+
+def check_destination(path: Path, *, overwrite: bool) -> None:
+    """Refuse early what `write_file` refuses late: `OutputError` for an existing file, a folder, a missing folder."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if os.path.islink(path) and not overwrite:
+            raise _exists(path) from None
+        if not path.parent.is_dir():
+            message = f"cannot write {name_of(path)}: there is no folder {name_of(path.parent)}"
+            raise OutputError(message, "make the folder first, or name another output with -o") from None
+        return
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot write {name_of(path)}: {reason(error)}") from error
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{name_of(path)} is a folder", "name a file with -o")
+    if stat.S_ISREG(mode) and not overwrite:
+        raise _exists(path)
+
+
+def make_folder(path: Path) -> None:
+    """The folder and those above it. `OutputError` if something else has its name."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {name_of(path)}: {reason(error)}") from error
+
+
+def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
+    """Write a file whole or not at all; devices and pipes are written through. `OutputError` says which file and why
+    not.
+
+    Without `overwrite` an existing file is kept even if it appears at the last moment. With it a symbolic link stays a
+    link and a replaced file keeps its permissions.
+    """
+    check_destination(path, overwrite=overwrite)
+    try:
+        if path.exists() and not path.is_file():
+            _write_through(path, data)
+        else:
+            _write_whole(Path(os.path.realpath(path)) if overwrite else path, data, overwrite)
+    except FileExistsError:
+        raise _exists(path) from None
+    except BrokenPipeError:
+        raise ReaderGone from None
+    except OSError as error:
+        raise OutputError(f"cannot write {name_of(path)}: {reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """Why the system refused, in lower case: "permission denied"."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text[:1].lower() + text[1:]
+
+
+# Unfinished files: known by name from before they exist until they have their final name.
+
+_unfinished: set[str] = set()
+_publishing = threading.Lock()
+_stopped = False
+
+
+def abandon_unfinished() -> None:
+    """Remove what is half written and let no other thread publish anything from now on (after Ctrl-C)."""
+    global _stopped
+    with _publishing:
+        _stopped = True
+        for name in _unfinished:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+        _unfinished.clear()
+
+
+def _write_whole(path: Path, data: bytes, overwrite: bool) -> None:
+    temporary = str(path.parent / f".psic-{secrets.token_hex(8)}.tmp")
+    with _publishing:
+        if _stopped:
+            raise KeyboardInterrupt
+        _unfinished.add(temporary)
+    try:
+        # The kernel applies the umask to 0666: mkstemp would leave every output readable by its owner alone.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with open(os.open(temporary, flags, 0o666), "wb") as file:
+            if overwrite:
+                _copy_mode(path, file.fileno())
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with _publishing:
+            if _stopped:
+                raise KeyboardInterrupt
+            if overwrite:
+                os.replace(temporary, path)
+            else:
+                _rename_to_free_name(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        with _publishing:
+            _unfinished.discard(temporary)
+    _sync_folder(path.parent)
+
+
+def _rename_to_free_name(temporary: str, path: Path) -> None:
+    """Give a finished file its name unless the name is taken (`FileExistsError`), with no moment in between."""
+    if os.name == "nt":
+        os.rename(temporary, path)  # refuses an existing name there
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL):
+            raise
+        # No hard links here (FAT, some network folders): take the name with an empty file, then put ours in its place.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+
+
+def _copy_mode(path: Path, descriptor: int) -> None:
+    if hasattr(os, "fchmod"):
+        with contextlib.suppress(OSError):  # a new file, or a file of somebody else
+            os.fchmod(descriptor, stat.S_IMODE(os.stat(path).st_mode))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a power cut; not every system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with open(path, "wb", buffering=0) as file:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+
+
+def _read_all(descriptor: int, name: str) -> bytes:
+    chunks: list[bytes] = []
+    total = 0
+    while True:
+        try:
+            chunk = os.read(descriptor, _CHUNK_BYTES)
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+            continue
+        except OSError as error:
+            raise InputError(f"cannot read {name}: {reason(error)}") from error
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        total += len(chunk)
+        if total > MAX_INPUT_BYTES:
+            raise InputError(f"{name} is larger than {MAX_INPUT_BYTES // 10**9} GB: no picture is")
+
+
+def _is_terminal(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False
+
+
+def _exists(path: Path) -> PsicError:
+    return OutputError(f"{name_of(path)} exists", "use --force to replace it, or -o to name another file")

@@ -1,0 +1,216 @@
+"""From the words on the command line to a list of tasks: which input, which output. Nothing is read or written here.
+
+Everything that can be refused before work starts is refused here: clashes of names, outputs that are inputs, a picture
+sent to a terminal. Start with `plan`.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from psic_cli.errors import InputError, OutputError, UsageError
+from psic_cli.shell.streams import STANDARD_STREAM, Streams, reason
+from psic_cli.shell.terminal import name_of, terminal
+
+# Spelled as files on most systems, meant as streams: a temporary file renamed over them would be absurd.
+_STREAM_NAMES = {"/dev/stdin": STANDARD_STREAM, "/dev/stdout": STANDARD_STREAM}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One input and its output; None stands for standard input or output. makes_folder: the output's folder may be
+    missing.
+    """
+
+    source: Path | None
+    destination: Path | None
+    makes_folder: bool = False
+
+    @property
+    def source_name(self) -> str:
+        """What messages call the input."""
+        return "standard input" if self.source is None else name_of(self.source)
+
+    @property
+    def destination_name(self) -> str:
+        """What messages call the output."""
+        return "standard output" if self.destination is None else name_of(self.destination)
+
+
+@dataclass(frozen=True)
+class Worklist:
+    """Tasks in the order in which they are reported. A batch reports failures and goes on; a single task just fails."""
+
+    tasks: tuple[Task, ...]
+    is_batch: bool
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a command takes and gives: the words, the suffixes picked from folders, the suffix of derived names."""
+
+    verb: str
+    taken: str
+    given: str
+    suffixes: frozenset[str]
+    new_suffix: str
+
+
+def stream_name(operand: str) -> str:
+    """The operand, with the system's names for the standard streams replaced by "-"."""
+    return _STREAM_NAMES.get(operand, operand)
+
+
+def plan(
+    operands: list[str],
+    output: str | None,
+    kind: Kind,
+    streams: Streams,
+    *,
+    recursive: bool = False,
+    other_files: Iterable[str | None] = (),
+) -> Worklist:
+    """Tasks for the operands (files, folders, or "-") and `-o`.
+
+    No operand means standard input if that is not a terminal. A name is derived from the input's, beside it or below
+    the folder `output`, where the tree below each given folder is kept. other_files: further files the command reads (a
+    key), which no output may replace.
+    Raises `UsageError` for contradictions and clashes, `InputError` for folders without input, `OutputError` for an
+    output that is also an input and for a terminal.
+    """
+    operands = [stream_name(operand) for operand in operands]
+    output = None if output is None else stream_name(output)
+    if not operands:
+        if streams.input_is_terminal:
+            example = "photo.png" if kind.new_suffix == ".psic" else "photo.psic"
+            raise UsageError(f"nothing to {kind.verb}", f"psic {kind.verb} {example}, or psic {kind.verb} --help")
+        operands = [STANDARD_STREAM]
+    if "" in operands or output == "":
+        raise UsageError("an empty name is no file", "is a shell variable unset?")
+    if STANDARD_STREAM in operands:
+        return Worklist((_stream_task(operands, output, kind, streams),), is_batch=False)
+
+    found = _find(operands, kind, recursive)
+    is_batch = len(operands) > 1 or Path(operands[0]).is_dir()
+    tasks = tuple(_file_tasks(found, output, kind, is_batch))
+    _check_inputs_kept(tasks, [name for name in other_files if name not in (None, STANDARD_STREAM)])
+    _check_clashes(tasks, kind)
+    return Worklist(tasks, is_batch)
+
+
+def _stream_task(operands: list[str], output: str | None, kind: Kind, streams: Streams) -> Task:
+    if len(operands) > 1:
+        raise UsageError("standard input (-) cannot be mixed with other inputs", f"run psic {kind.verb} once for it")
+    if output is None:
+        if streams.output_is_terminal:
+            raise OutputError(
+                f"{kind.given} would be written to the terminal", "name a file with -o, or force it with -o -"
+            )
+        return Task(None, None)
+    if output == STANDARD_STREAM:
+        return Task(None, None)
+    if _means_folder(output):
+        raise UsageError("standard input has no name that a file in a folder could get", "name a file with -o")
+    return Task(None, Path(output))
+
+
+@dataclass(frozen=True)
+class _Found:
+    path: Path
+    below: Path  # where it goes below an output folder
+
+
+def _find(operands: list[str], kind: Kind, recursive: bool) -> list[_Found]:
+    found: list[_Found] = []
+    for operand in operands:
+        path = Path(operand)
+        if path.is_dir():
+            if not recursive:
+                raise UsageError(f"{name_of(path)} is a folder", f"add -r to {kind.verb} the {kind.taken} in it")
+            inside = [_Found(file, file.relative_to(path)) for file in _walk(path, kind)]
+            if not inside:
+                raise InputError(
+                    f"there are no {kind.taken} in {name_of(path)}", f"looked for {_listed(kind.suffixes)}"
+                )
+            found += inside
+        else:
+            found.append(_Found(path, Path(path.name)))
+    unique = {os.path.abspath(item.path): item for item in reversed(found)}  # a file given twice is one picture
+    return [item for item in found if unique.pop(os.path.abspath(item.path), None) is not None]
+
+
+def _walk(root: Path, kind: Kind) -> list[Path]:
+    files: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"cannot read folder {name_of(error.filename)}: {reason(error)}") from error
+
+    for folder, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if name.startswith("."):
+                continue
+            if path.suffix.lower() in kind.suffixes:
+                files.append(path)
+            else:
+                terminal.detail(f"{name_of(path)} is left out: not one of the {kind.taken}")
+    return sorted(files)
+
+
+def _file_tasks(found: list[_Found], output: str | None, kind: Kind, is_batch: bool) -> Iterable[Task]:
+    if output == STANDARD_STREAM:
+        if is_batch:
+            raise UsageError("several inputs cannot go to standard output", "name a folder with -o")
+        yield Task(found[0].path, None)
+        return
+    if output is not None and is_batch and Path(output).exists() and not Path(output).is_dir():
+        raise UsageError(f"{name_of(output)} is not a folder", "several outputs need a folder: name one with -o")
+    for item in found:
+        derived = item.below.with_name(item.below.stem + kind.new_suffix)
+        if output is None:
+            yield Task(item.path, item.path.parent / derived.name)
+        elif is_batch or _means_folder(output):
+            yield Task(item.path, Path(output, derived), makes_folder=True)
+        else:
+            yield Task(item.path, Path(output))
+
+
+def _means_folder(output: str) -> bool:
+    return output.endswith(("/", os.sep)) or Path(output).is_dir()
+
+
+def _check_inputs_kept(tasks: tuple[Task, ...], other_files: list[str | None]) -> None:
+    """An output that is also an input would be replaced while, or before, it is read: never, not even with --force."""
+    inputs = {known for task in tasks if (known := identity(task.source))}
+    inputs |= {known for name in other_files if name is not None and (known := identity(Path(name)))}
+    for task in tasks:
+        if task.destination is not None and identity(task.destination) in inputs:
+            raise OutputError(f"{task.destination_name} is also an input", "name another output with -o")
+
+
+def identity(path: Path | None) -> tuple[int, int] | None:
+    """What makes two names one file, through links of both kinds; None if there is no such file."""
+    try:
+        status = os.stat(path) if path is not None else None
+    except (OSError, ValueError):
+        return None
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def _check_clashes(tasks: tuple[Task, ...], kind: Kind) -> None:
+    sources: dict[str, list[Task]] = {}
+    for task in tasks:
+        if task.destination is not None:
+            sources.setdefault(os.path.normcase(os.path.realpath(task.destination)), []).append(task)
+    for clash in sources.values():
+        if len(clash) > 1:
+            count = "two" if len(clash) == 2 else str(len(clash))
+            names = ", ".join(task.source_name for task in clash[:4]) + (", ..." if len(clash) > 4 else "")
+            message = f"{count} pictures would be written to {clash[0].destination_name}: {names}"
+            raise UsageError(message, f"rename one, or {kind.verb} them separately")
+
+
+def _listed(suffixes: frozenset[str]) -> str:
+    return ", ".join(sorted(suffixes))
