@@ -1,6 +1,7 @@
 """Fixtures shared by all tests, and settings that make runs repeatable."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,3 +21,11 @@ def _no_key_of_the_person_running_the_tests(tmp_path_factory, monkeypatch):
     home = tmp_path_factory.mktemp("home")
     for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(home / "config" if name == "XDG_CONFIG_HOME" else home))
+
+
+@pytest.fixture
+def tiny_models(monkeypatch):
+    """The folder with the frozen model "tiny", set as $PSIC_MODELS for this process and its children."""
+    folder = Path(__file__).parent / "vectors" / "models"
+    monkeypatch.setenv("PSIC_MODELS", str(folder))
+    return folder

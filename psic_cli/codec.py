@@ -1,0 +1,241 @@
+"""The whole story on one page: a picture becomes a .psic file, and a .psic file one of several pictures.
+
+    encode: Picture -> y, z -> integers -> range coder -> [z | public y | sealed: private y, EXIF, XMP] -> bytes
+    decode: bytes -> integers -> y_hat (private part known, or replaced by its predicted means) -> synthesis under a
+        condition -> Picture
+ Which version comes out is decided by the decoder: *protected* (the default, needs no key), *full* and *machine* (need
+the key, unless the file is open). The bits do not depend on it. Start with `encode` and `decode`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from psic_cli import keys, zoo
+from psic_cli.alpha import alpha_from_png, alpha_to_png
+from psic_cli.bitstream import entropy
+from psic_cli.bitstream.container import (
+    Container,
+    Header,
+    Section,
+    associated_data,
+    pack,
+    pack_sections,
+    quality_level,
+    unpack,
+    unpack_sections,
+)
+from psic_cli.errors import ConditionError, InputError
+from psic_cli.networks.cltg import Condition
+from psic_cli.networks.layers import pad_to_multiple
+from psic_cli.networks.network import PICTURE_MULTIPLE, clamp_z
+from psic_cli.picture import Picture
+
+MAX_PIXELS = 200_000_000
+Integers = npt.NDArray[np.int32]
+
+
+class Version(str, Enum):
+    """What a decode gives: `protected` misleads vision-language models, `full` restores, `machine` serves analysis."""
+
+    PROTECTED = "protected"
+    FULL = "full"
+    MACHINE = "machine"
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The integers of one file. `y_private` is None where they are sealed and no key was given."""
+
+    z: Integers  # [N, h / 4, w / 4]
+    y_public: Integers  # [M - private, h, w]
+    y_private: Integers | None  # [private, h, w]
+    mean: Tensor  # [1, M, h, w], sixteenths
+
+
+@torch.inference_mode()
+def encode(
+    picture: Picture, secret: bytes | None, *, model: zoo.Model, quality: int = 50, strength: int = 100
+) -> bytes:
+    """A picture as the bytes of a .psic file.
+
+    secret: 32 bytes that seal the private latents and the EXIF and XMP metadata; None makes an open file. quality:
+    1..100. strength: percent of the shield in the protected version. Two runs give equal bytes, but for the salt of the
+    seal.
+    """
+    network, device = model.network, model.device
+    private = network.config.private
+    level = _level(quality, model)
+    x = torch.from_numpy(np.ascontiguousarray(picture.rgb)).to(device).permute(2, 0, 1)[None].float() / 255
+    y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
+    z = clamp_z(z_real)
+    mean, index = network.predict(z.to(network.integer_type), level)
+    symbols = network.quantise(y, mean, level)
+
+    public, hidden = _split(_integers(symbols), private)
+    public_index, hidden_index = _split(_integers(index), private)
+    sections = {
+        Section.Z: entropy.encode_symbols(_integers(z).ravel(), _channel_of_each(z.shape[1:]), model.z_tables),
+        Section.Y_PUBLIC: entropy.encode_symbols(public.ravel(), public_index.ravel(), model.y_tables),
+    }
+    if picture.alpha is not None:
+        sections[Section.ALPHA] = alpha_to_png(picture.alpha)
+    if picture.icc:
+        sections[Section.ICC] = picture.icc
+    sealed = {Section.Y_PRIVATE: entropy.encode_symbols(hidden.ravel(), hidden_index.ravel(), model.y_tables)}
+    sealed.update({s: d for s, d in ((Section.EXIF, picture.exif), (Section.XMP, picture.xmp)) if d})
+
+    header = Header(
+        picture.width,
+        picture.height,
+        quality,
+        strength,
+        model.card.name,
+        model.card.weights_hash,
+        sealed=secret is not None,
+        grey=picture.grey,
+    )
+    if secret is None:
+        return pack(Container(header, {**sections, **sealed}))
+    bound = associated_data(Container(header, sections))
+    sections[Section.SEALED] = keys.seal(secret, pack_sections(sealed), bound)
+    return pack(Container(header, sections))
+
+
+@torch.inference_mode()
+def decode(
+    data: bytes,
+    secret: bytes | None = None,
+    *,
+    version: Version = Version.PROTECTED,
+    device: str = "cpu",
+    precision: str = "auto",
+    max_pixels: int = MAX_PIXELS,
+) -> Picture:
+    """The picture in a .psic file, in the version asked for.
+
+    secret: opens the seal; the protected version neither needs nor uses it. EXIF and XMP come back with the full and
+    the machine version, and with every version of an open file. Raises FormatError (not .psic, damaged), ConditionError
+    (no key, wrong key), ModelError (weights missing or different), InputError (more than `max_pixels`).
+    """
+    container = unpack(data)
+    header = container.header
+    if header.width * header.height > max_pixels:
+        raise InputError(
+            f"the picture has {header.width * header.height} pixels, more than {max_pixels}",
+            hint="--max-pixels sets another limit",
+        )
+    sealed = {} if version is Version.PROTECTED and header.sealed else _private_sections(data, container, secret)
+    model = zoo.load(header.model, header.weights_hash, device=device, precision=precision)
+    latents = _read_latents(container, {} if version is Version.PROTECTED else sealed, model)
+
+    condition = Condition(
+        strength=header.strength / 100 if version is Version.PROTECTED else 0.0,
+        machine=1.0 if version is Version.MACHINE else 0.0,
+        short_side=min(header.width, header.height),
+    )
+    y_hat = model.network.restore(_all_symbols(latents, device), latents.mean.float(), _level(header.quality, model))
+    with torch.autocast(torch.device(device).type, model.precision, enabled=model.precision != torch.float32):
+        x_hat = model.network.synthesise(y_hat, condition.tensor().to(device))
+    pixels = x_hat[0, :, : header.height, : header.width].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
+
+    alpha = container.sections.get(Section.ALPHA)
+    return Picture(
+        rgb=np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()),
+        alpha=None if alpha is None else alpha_from_png(alpha, header.width, header.height),
+        grey=header.grey,
+        icc=container.sections.get(Section.ICC),
+        exif=sealed.get(Section.EXIF),
+        xmp=sealed.get(Section.XMP),
+    )
+
+
+@torch.inference_mode()
+def symbols_hash(
+    data: bytes, secret: bytes | None = None, *, device: str = "cpu", integers: str = "float64"
+) -> dict[str, str]:
+    """SHA-256 of the decoded integers (little-endian int32, [C, H, W] order) of "z", "y_public" and, where they can be
+    read, "y_private".
+
+    Equal on every machine; `integers` names the float type that carries the entropy network's integers (float64 |
+    float32).
+    """
+    container = unpack(data)
+    header = container.header
+    readable = secret is not None or not header.sealed
+    sealed = _private_sections(data, container, secret) if readable else {}
+    model = zoo.load(header.model, header.weights_hash, device=device, integers=integers)
+    latents = _read_latents(container, sealed, model)
+    parts = {"z": latents.z, "y_public": latents.y_public, "y_private": latents.y_private}
+    return {
+        name: hashlib.sha256(part.astype("<i4").tobytes()).hexdigest()
+        for name, part in parts.items()
+        if part is not None
+    }
+
+
+def _private_sections(data: bytes, container: Container, secret: bytes | None) -> Mapping[Section, bytes]:
+    """What only the owner of the key may read; ConditionError without the key."""
+    if not container.header.sealed:
+        return container.sections
+    if secret is None:
+        raise ConditionError("the full and the machine version need the key", hint="name it with --condition FILE")
+    return unpack_sections(keys.open_sealed(secret, container.sections[Section.SEALED], associated_data(data)))
+
+
+def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: zoo.Model) -> Latents:
+    """Sections -> integers. Private latents are read only if `sealed` holds them."""
+    header, config = container.header, model.network.config
+    rows, columns = (-(-side // PICTURE_MULTIPLE) for side in (header.height, header.width))
+    shape = (config.hyper_latents, rows, columns)
+    z = entropy.decode_symbols(container.sections[Section.Z], _channel_of_each(shape), model.z_tables).reshape(shape)
+    z_tensor = torch.from_numpy(z)[None].to(model.device, model.network.integer_type)
+    mean, index = model.network.predict(z_tensor, _level(header.quality, model))
+    public_index, private_index = _split(_integers(index), config.private)
+    public, private = container.sections[Section.Y_PUBLIC], sealed.get(Section.Y_PRIVATE)
+    return Latents(
+        z=z,
+        y_public=_decode_y(public, public_index, model),
+        y_private=None if private is None else _decode_y(private, private_index, model),
+        mean=mean,
+    )
+
+
+def _decode_y(data: bytes, index: Integers, model: zoo.Model) -> Integers:
+    return entropy.decode_symbols(data, index.ravel(), model.y_tables).reshape(index.shape)
+
+
+def _all_symbols(latents: Latents, device: str) -> Tensor:
+    """[1, M, h, w] float32: public symbols, then the private ones, or zeros (which leave the predicted means)."""
+    symbols = torch.zeros(latents.mean.shape)
+    symbols[0, : len(latents.y_public)] = torch.from_numpy(latents.y_public)
+    if latents.y_private is not None:
+        symbols[0, len(latents.y_public) :] = torch.from_numpy(latents.y_private)
+    return symbols.to(device)
+
+
+def _level(quality: int, model: zoo.Model) -> Tensor:
+    return torch.tensor([quality_level(quality, model.network.config.levels)], device=model.device)
+
+
+def _integers(x: Tensor) -> Integers:
+    """[1, C, h, w] whole numbers in a float tensor -> int32 [C, h, w]."""
+    return x[0].to(torch.int32).cpu().numpy()
+
+
+def _split(x: Integers, private: int) -> tuple[Integers, Integers]:
+    """[M, h, w] -> the public channels and the last `private` ones."""
+    return x[: len(x) - private], x[len(x) - private :]
+
+
+def _channel_of_each(shape: tuple[int, ...] | torch.Size) -> npt.NDArray[np.int64]:
+    """z uses one table per channel: the table index of every symbol of [N, h, w], flattened."""
+    return np.repeat(np.arange(shape[0]), shape[1] * shape[2])

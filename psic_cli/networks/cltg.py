@@ -1,0 +1,75 @@
+"""Conditional Latent Trigger Generation (CLTG): a condition becomes one bias per channel of the synthesis.
+ Start with `Condition`, then `ConditionalLatentTriggerGenerator`. Biases are constant over a picture, so they are
+computed once per decode (`[B, width]` for each slot) and cost nothing per pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+WITNESS_SIDE = 224  # pixels: the short side at which most vision-language models see a picture
+OCTAVES = 4  # frequencies 1, 2, 4, 8
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a decode is asked for.
+
+    strength: shield strength, 0 (none) to 1 (as trained).
+    machine: preference for machine analysis, 0 (people) or 1 (machines).
+    short_side: the shorter side of the picture in pixels; the shield must act at the scale at which a model looks.
+    """
+
+    strength: float
+    machine: float
+    short_side: int
+
+    def tensor(self) -> Tensor:
+        """[1, 3] float32: strength, machine, scale = log2(short side / 224)."""
+        return torch.tensor([[self.strength, self.machine, math.log2(max(self.short_side, 1) / WITNESS_SIDE)]])
+
+
+def fourier_features(condition: Tensor) -> Tensor:
+    """[B, 3] -> [B, 3 * (1 + 2 * OCTAVES)]: the value, sin(2^k v) and cos(2^k v).
+
+    The paper uses k = 0..9 for a condition that is only ever 0 or 1. Ours are continuous and must interpolate between
+    what training has seen, so the frequencies stop at 2^3, and the scale is divided by 4 to lie in about the same range
+    as the rest.
+    """
+    values = condition * condition.new_tensor([1.0, 1.0, 0.25])
+    octaves = 2.0 ** torch.arange(OCTAVES, device=values.device, dtype=values.dtype)
+    angles = values[:, :, None] * octaves
+    return torch.cat([values[:, :, None], angles.sin(), angles.cos()], dim=2).flatten(1)
+
+
+class ConditionalLatentTriggerGenerator(nn.Module):
+    """Condition -> biases for every slot of the synthesis (PSIC, arXiv 2506.15201; UG-ICM's PCDM, arXiv 2501.04579, is
+    the same).
+
+        condition [B, 3] -> Fourier features -> Linear, ReLU, Linear, ReLU [B, 512] -> one bias-free Linear head per
+            slot [B, width]
+
+    Heads start at zero: an untrained generator leaves the synthesis as it is.
+
+    Args:
+        slots: width in channels of each bias slot, in the order in which the synthesis uses them.
+        hidden: width of the MLP, 512 in the paper.
+    """
+
+    def __init__(self, slots: list[int], hidden: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Linear(3 * (1 + 2 * OCTAVES), hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+        )
+        self.heads = nn.ModuleList(nn.Linear(hidden, width, bias=False) for width in slots)
+        for head in self.heads:
+            nn.init.zeros_(head.weight)  # type: ignore[arg-type]
+
+    def forward(self, condition: Tensor) -> list[Tensor]:
+        """[B, 3] -> a list of [B, width, 1, 1], one for each slot."""
+        trigger = self.trunk(fourier_features(condition))
+        return [head(trigger)[:, :, None, None] for head in self.heads]

@@ -1,0 +1,92 @@
+"""Building blocks of the transforms: bottlenecks with bias slots for the condition, and a context block with a large
+kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Biases = Iterator[Tensor]
+
+
+class Bottleneck(nn.Module):
+    """Residual bottleneck; on CPUs dense small convolutions with ReLU are the quickest block per unit of quality.
+
+        x -> 1x1, ReLU -> 3x3 (+ bias 1), ReLU -> 1x1 (+ bias 2) -> + x          [B, width, H, W] -> the same
+
+    The biases are CLTG's. The last convolution starts at zero, so that a stack of blocks starts as the identity.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(width, width // 2, 1)
+        self.mix = nn.Conv2d(width // 2, width // 2, 3, padding=1)
+        self.expand = nn.Conv2d(width // 2, width, 1)
+        nn.init.zeros_(self.expand.weight)
+        nn.init.zeros_(self.expand.bias)  # type: ignore[arg-type]
+
+    def slots(self) -> list[int]:
+        """Widths of the two CLTG biases."""
+        return [self.mix.out_channels, self.expand.out_channels]
+
+    def forward(self, x: Tensor, biases: Biases | None = None) -> Tensor:
+        h = self.mix(F.relu(self.reduce(x)))
+        if biases is not None:
+            h = h + next(biases)
+        h = self.expand(F.relu(h))
+        if biases is not None:
+            h = h + next(biases)
+        return x + h
+
+
+class ContextBlock(nn.Module):
+    """Depthwise 7x7 and a pointwise pair: a wide view at low cost, used at 1/16 and 1/64 resolution.
+
+    x -> depthwise 7x7 -> 1x1 (+ bias 1), ReLU -> 1x1 (+ bias 2) -> + x      [B, width, H, W] -> the same
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.widen = nn.Conv2d(width, 2 * width, 1)
+        self.project = nn.Conv2d(2 * width, width, 1)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
+
+    def slots(self) -> list[int]:
+        """Widths of the two CLTG biases."""
+        return [self.widen.out_channels, self.project.out_channels]
+
+    def forward(self, x: Tensor, biases: Biases) -> Tensor:
+        h = self.widen(self.look(x)) + next(biases)
+        return x + self.project(F.relu(h)) + next(biases)
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column of [B, C, H, W] until both sides are multiples of `multiple`."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def karhunen_loeve_basis(size: int, count: int) -> Tensor:
+    """The best linear transform of colour patches under a first-order Markov model: [count, 3 * size * size]
+    orthonormal rows.
+
+    Rows run over (colour, y, x) and are sorted by falling variance. Starting the transforms here saves the part of
+    training that would only rediscover it: the untrained codec is already a block transform codec.
+    """
+    colour = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [0.5, -1.0, 0.5]], dtype=torch.float64)
+    colour = colour / colour.norm(dim=1, keepdim=True)
+    colour_variance = torch.tensor(
+        [1.0, 0.06, 0.02], dtype=torch.float64
+    )  # luma, and two opponent colours, of photographs
+    steps = torch.arange(size, dtype=torch.float64)
+    variance, vectors = torch.linalg.eigh(0.95 ** (steps[:, None] - steps[None, :]).abs())
+    variance_all = torch.einsum("c,u,v->cuv", colour_variance, variance, variance)
+    order = variance_all.flatten().argsort(descending=True)[:count]
+    basis = torch.einsum("ck,yu,xv->cuvkyx", colour, vectors, vectors).reshape(3 * size * size, -1)
+    return basis[order].float()

@@ -1,0 +1,167 @@
+"""psic-base as one module: analysis, integer entropy network, conditional synthesis.
+
+    x --g_a--> y --h_a--> z ==coded==> z --h_s (integers)--> mean, table index
+               y * gain - mean --round--> symbols ==coded==> symbols + mean --inverse gain--> y_hat --g_s(condition)-->
+                   x_hat
+ `analyse`, `predict`, `restore` and `synthesise` are the four parts that codec.py uses; backbones.py offers the same
+four for other codecs. Training calls the same parts with rounding that lets gradients through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from psic_cli.networks.entropy_model import (
+    ACTIVATION_BITS,
+    GAIN_BITS,
+    MEAN_BITS,
+    WEIGHT_BITS,
+    Z_MAX,
+    FrozenScaling,
+    HyperAnalysis,
+    HyperSynthesis,
+    LatentScaling,
+    scale_index,
+    scale_mean,
+)
+from psic_cli.networks.strips import in_strips
+from psic_cli.networks.transforms import STRIDE, Analysis, Synthesis
+
+PICTURE_MULTIPLE = 64  # pixels per z cell: pictures are padded to a multiple of it
+SYMBOL_MAX = 2**15 - 1  # of a latent symbol; the encoder clamps
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of psic-base; stored in a model's card."""
+
+    width: int = 192  # channels at 1/8
+    deep_width: int = 256  # channels at 1/16
+    latents: int = 192  # channels of y
+    private: int = 0  # the last this many channels of y are sealed
+    hyper_width: int = 128  # channels inside h_a and h_s
+    hyper_latents: int = 96  # channels of z
+    analysis_blocks: int = 4
+    synthesis_blocks: int = 4
+    deep_blocks: int = 2  # at 1/16, on each side
+    cltg_hidden: int = 512  # width of the condition's MLP
+    levels: int = 64  # quality levels
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class PsicNetwork(nn.Module):
+    """The `psic-base` architecture; see the module docstring for the flow and design of each part in its own file."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.g_a = Analysis(c.width, c.deep_width, c.latents, c.analysis_blocks, c.deep_blocks)
+        self.g_s = Synthesis(c.width, c.deep_width, c.latents, c.synthesis_blocks, c.deep_blocks, c.cltg_hidden)
+        self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents)
+        self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents)
+        self.scaling: LatentScaling | FrozenScaling = LatentScaling(c.latents, c.levels)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """What is stored: float16 for the transforms, whole numbers for everything that decides a table (FORMAT.md
+        section 7).
+
+        Raises ValueError if the entropy network could leave the range of exact arithmetic.
+        """
+        self.h_s.check_exact()
+        scaling = self.scaling.freeze() if isinstance(self.scaling, LatentScaling) else self.scaling
+        tensors = {
+            f"{part}.{key}": value.detach().cpu().half()
+            for part in ("g_a", "g_s", "h_a")
+            for key, value in getattr(self, part).state_dict().items()
+        }
+        for number, layer in enumerate(self.h_s.convolutions()):
+            tensors[f"h_s.{number}.weight"] = layer.integer_weight().detach().cpu().to(torch.int16)
+            tensors[f"h_s.{number}.bias"] = layer.integer_bias().detach().cpu().to(torch.int32)
+        tensors["scaling.gain"] = scaling.gain.cpu().to(torch.int16)
+        tensors["scaling.offset"] = scaling.offset.cpu().to(torch.int16)
+        tensors["scaling.inverse"] = scaling.inverse.cpu().float()
+        return {key: value.contiguous() for key, value in tensors.items()}
+
+    @classmethod
+    def from_tensors(cls, config: NetworkConfig, tensors: dict[str, Tensor]) -> PsicNetwork:
+        """The inverse of `to_tensors`, frozen and in evaluation mode. KeyError, RuntimeError or ValueError if they do
+        not fit.
+        """
+        network = cls(config)
+        for part in ("g_a", "g_s", "h_a"):
+            state = {
+                key[len(part) + 1 :]: value.float() for key, value in tensors.items() if key.startswith(part + ".")
+            }
+            getattr(network, part).load_state_dict(state)
+        network.h_s.double()
+        for number, layer in enumerate(network.h_s.convolutions()):
+            bits = WEIGHT_BITS + (ACTIVATION_BITS if number else 0)
+            weight, bias = tensors[f"h_s.{number}.weight"].double(), tensors[f"h_s.{number}.bias"].double()
+            layer.load_state_dict({"weight": weight / 2**WEIGHT_BITS, "bias": bias / 2**bits})
+        network.h_s.check_exact()
+        gain, offset, inverse = (tensors[f"scaling.{key}"] for key in ("gain", "offset", "inverse"))
+        if gain.shape != (config.levels, config.latents) or offset.shape != gain.shape or inverse.shape != gain.shape:
+            raise ValueError("the gains do not fit the number of levels and latents")
+        network.scaling = FrozenScaling(gain.double(), offset.double(), inverse.float())
+        return network.eval().requires_grad_(False)
+
+    def use_integers(self, dtype: torch.dtype) -> None:
+        """Carry the entropy network's integers in float64 or float32."""
+        self.h_s.to(dtype)
+        assert isinstance(self.scaling, FrozenScaling)
+        self.scaling.gain, self.scaling.offset = self.scaling.gain.to(dtype), self.scaling.offset.to(dtype)
+
+    @property
+    def integer_type(self) -> torch.dtype:
+        """The float type that carries the entropy network's integers."""
+        return self.h_s.convolutions()[0].weight.dtype
+
+    def analyse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W] in 0..1, sides multiples of 64 -> y [B, latents, H/16, W/16], z [B, hyper_latents, H/64, W/64],
+        both real.
+        """
+        if self.training:
+            y = self.g_a(x)
+        else:
+            y = in_strips(self.g_a, x, row_unit=STRIDE, cell_columns=x.shape[3] // STRIDE, halo=self.g_a.view)
+        return y, self.h_a(y)
+
+    def predict(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Integer z [B, N, h/4, w/4] and levels [B] -> mean of the scaled latents in sixteenths, table index; integers
+        [B, latents, h, w].
+
+        The tensors' dtype is the one that `h_s` and `scaling` hold (`float64` unless a test asks otherwise).
+        """
+        mean, index = self.h_s(z)
+        scaled = scale_mean(mean, self.scaling.integer_gain(level))
+        return scaled, scale_index(index, self.scaling.index_offset(level))
+
+    def quantise(self, y: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+        """Real y and integer means -> the symbols that are coded, whole numbers [B, latents, h, w]. Encoder only."""
+        gain = self.scaling.integer_gain(level).to(y.dtype) / 2**GAIN_BITS
+        return torch.round(y * gain - mean.to(y.dtype) / 2**MEAN_BITS).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+
+    def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+        """Symbols (zero where unknown: then the mean itself) -> y_hat float [B, latents, h, w]."""
+        return (symbols + mean / 2**MEAN_BITS) * self.scaling.inverse_gain(level)
+
+    def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
+        """y_hat and conditions [B, 3] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""
+        if self.training:
+            return self.g_s(y_hat, condition)
+        biases = self.g_s.cltg(condition)
+        h, painting = self.g_s.understand(y_hat, biases), biases[self.g_s.understanding_slots :]
+        return in_strips(
+            lambda rows: self.g_s.paint(rows, painting), h, row_unit=1, cell_columns=h.shape[3], halo=self.g_s.view
+        )
+
+
+def clamp_z(z: Tensor) -> Tensor:
+    """Round z to the symbols that are coded, -127..127."""
+    return torch.floor(z + 0.5).clamp(-Z_MAX, Z_MAX)

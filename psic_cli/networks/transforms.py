@@ -1,0 +1,151 @@
+"""The analysis g_a (picture -> latents) and the conditional synthesis g_s (latents + condition -> picture) of
+psic-base.
+
+All work happens at 1/8 resolution and below; both transforms start as a Karhunen-Loeve block transform and its inverse.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator
+from psic_cli.networks.layers import Bottleneck, ContextBlock, karhunen_loeve_basis
+
+PATCH = 8  # pixels per side of a cell at the resolution of the widest blocks
+STRIDE = 16  # pixels per latent
+CONTEXT = 4  # latents per side of a cell of the context trunk: 1/64 of the picture
+# Step of the latents of an untrained codec: at the best quality lambda = 0.05 on 255^2 MSE asks for steps of sqrt(6 /
+# (lambda ln 2)) = 13
+LATENT_SCALE = 255.0 / 13.2
+
+
+def _split_basis(latents: int, deep_width: int) -> tuple[Tensor, Tensor]:
+    """Factor the 16x16 Karhunen-Loeve transform into an 8x8 stem and a 2x2 merge.
+
+    Returns stem [192, 192] over (colour, y, x) of 8x8 cells, and merge [deep_width, 192, 2, 2].
+    """
+    stem = karhunen_loeve_basis(PATCH, 3 * PATCH**2)
+    whole = karhunen_loeve_basis(STRIDE, min(deep_width, 3 * STRIDE**2)).reshape(-1, 3, 2, PATCH, 2, PATCH)
+    merge = torch.einsum("ncaybx,mcyx->nmab", whole, stem.reshape(-1, 3, PATCH, PATCH))
+    return stem, merge
+
+
+def _view(blocks: int, deep_blocks: int) -> int:
+    """How many latents (16 pixels) beyond its own a result depends on: one per 3x3 at 1/16, one per two at 1/8."""
+    return deep_blocks + -(-blocks // 2)
+
+
+class Analysis(nn.Module):
+    """g_a: [B, 3, H, W] in 0..1, sides multiples of 16 -> y [B, latents, H/16, W/16].
+
+    x - 0.5 -> unshuffle 8 -> 1x1 -> bottlenecks (1/8) -> 2x2 stride 2 -> bottlenecks (1/16) -> 1x1 -> y
+    """
+
+    def __init__(self, width: int, deep_width: int, latents: int, blocks: int, deep_blocks: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3 * PATCH**2, width, 1)
+        self.blocks = nn.ModuleList(Bottleneck(width) for _ in range(blocks))
+        self.merge = nn.Conv2d(width, deep_width, 2, stride=2)
+        self.deep_blocks = nn.ModuleList(Bottleneck(deep_width) for _ in range(deep_blocks))
+        self.to_latents = nn.Conv2d(deep_width, latents, 1)
+        self.view = _view(blocks, deep_blocks)
+        self._start_as_block_transform()
+
+    @torch.no_grad()
+    def _start_as_block_transform(self) -> None:
+        stem, merge = _split_basis(self.to_latents.out_channels, self.merge.out_channels)
+        rows, deep, latents = min(len(stem), self.stem.out_channels), len(merge), self.to_latents.out_channels
+        for layer in (self.stem, self.merge, self.to_latents):
+            layer.weight.mul_(0.1)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.stem.weight[:rows] = stem[:rows, :, None, None]
+        self.merge.weight.zero_()
+        self.merge.weight[:deep, :rows] = merge[:, :rows]
+        self.to_latents.weight.zero_()
+        for i in range(min(latents, deep)):
+            self.to_latents.weight[i, i] = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(F.pixel_unshuffle(x - 0.5, PATCH))
+        for block in self.blocks:
+            h = block(h)
+        h = self.merge(h)
+        for block in self.deep_blocks:
+            h = block(h)
+        with torch.autocast(h.device.type, enabled=False):  # bfloat16 has no room for latents of 200 steps
+            return LATENT_SCALE * self.to_latents(h.float())
+
+
+class Synthesis(nn.Module):
+    """g_s: y_hat [B, latents, h, w] and a condition [B, 3] -> x_hat [B, 3, 16 h, 16 w], not clamped; h and w multiples
+    of 4.
+
+        y_hat -> 1x1 -> + context trunk (1/16 and 1/64) -> bottlenecks (1/16) -> 1x1, shuffle 2 -> bottlenecks (1/8) ->
+            1x1, shuffle 8
+
+    The context trunk exists for the shield: a vision-language model looks at a photo shrunk to about 224 pixels, so
+    what misleads it must be drawn over areas far larger than the small kernels can see. Each block takes two CLTG
+    biases.
+    """
+
+    def __init__(
+        self, width: int, deep_width: int, latents: int, blocks: int, deep_blocks: int, cltg_hidden: int
+    ) -> None:
+        super().__init__()
+        self.from_latents = nn.Conv2d(latents, deep_width, 1)
+        self.near_context = ContextBlock(deep_width)
+        self.gather = nn.Conv2d(deep_width, deep_width, CONTEXT, stride=CONTEXT, groups=deep_width)
+        self.far_context = nn.ModuleList(ContextBlock(deep_width) for _ in range(2))
+        self.spread = nn.Conv2d(deep_width, deep_width, 1)
+        self.deep_blocks = nn.ModuleList(Bottleneck(deep_width) for _ in range(deep_blocks))
+        self.split = nn.Conv2d(deep_width, 4 * width, 1)
+        self.blocks = nn.ModuleList(Bottleneck(width) for _ in range(blocks))
+        self.to_pixels = nn.Conv2d(width, 3 * PATCH**2, 1)
+        wide, close = [self.near_context, *self.far_context], [*self.deep_blocks, *self.blocks]
+        slots = [[slot for block in part for slot in block.slots()] for part in (wide, close)]  # type: ignore[operator]
+        self.understanding_slots = len(slots[0])
+        self.cltg = ConditionalLatentTriggerGenerator(slots[0] + slots[1], cltg_hidden)
+        self.view = _view(blocks, deep_blocks)
+        self._start_as_block_transform()
+
+    @torch.no_grad()
+    def _start_as_block_transform(self) -> None:
+        stem, merge = _split_basis(self.from_latents.in_channels, self.from_latents.out_channels)
+        rows, deep, latents = min(len(stem), self.to_pixels.in_channels), len(merge), self.from_latents.in_channels
+        for layer in (self.from_latents, self.split, self.to_pixels, self.spread):
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        nn.init.constant_(self.gather.weight, 1.0 / CONTEXT**2)
+        nn.init.zeros_(self.spread.weight)
+        self.from_latents.weight.zero_()
+        for i in range(min(latents, deep)):
+            self.from_latents.weight[i, i] = 1.0
+        self.split.weight.zero_()
+        split = self.split.weight[:, :, 0, 0].view(-1, 2, 2, self.split.in_channels)  # [width, 2, 2, deep_width]
+        split[:rows, :, :, :deep] = merge[:, :rows].permute(1, 2, 3, 0)
+        self.to_pixels.weight.mul_(0.1)
+        self.to_pixels.weight[:, :rows] = stem[:rows].T[:, :, None, None]
+
+    def forward(self, y_hat: Tensor, condition: Tensor) -> Tensor:
+        biases = self.cltg(condition)
+        return self.paint(self.understand(y_hat, biases), biases[self.understanding_slots :])
+
+    def understand(self, y_hat: Tensor, slot_biases: list[Tensor]) -> Tensor:
+        """The cheap part at 1/16 and below, with the wide view: [B, latents, h, w] -> [B, deep_width, h, w]."""
+        biases = iter(slot_biases)
+        h = self.near_context(self.from_latents(y_hat / LATENT_SCALE), biases)
+        far = self.gather(h)
+        for block in self.far_context:
+            far = block(far, biases)
+        return h + F.interpolate(self.spread(far), scale_factor=CONTEXT, mode="bilinear", align_corners=False)
+
+    def paint(self, h: Tensor, slot_biases: list[Tensor]) -> Tensor:
+        """The part whose cost is per pixel: [B, deep_width, h, w] -> [B, 3, 16 h, 16 w]."""
+        biases = iter(slot_biases)
+        for block in self.deep_blocks:
+            h = block(h, biases)
+        h = F.pixel_shuffle(self.split(h), 2)
+        for block in self.blocks:
+            h = block(h, biases)
+        return F.pixel_shuffle(self.to_pixels(h), PATCH) + 0.5

@@ -1,0 +1,186 @@
+"""Model name in a header -> card -> verified weights -> network.
+ `list_models`, `find_card` and `verify` import no torch; `load` builds the network once and keeps it. A model is a
+folder with card.json and weights.safetensors. Folders are searched in $PSIC_MODELS first, then in the package's own
+models/. What identifies a model is the name in its card and the hash of its weights, never the folder's name or place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psic_cli.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from psic_cli.bitstream.tables import TableSet
+    from psic_cli.networks.network import PsicNetwork
+
+DEFAULT_MODEL = "psic-base"
+CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
+WEIGHTS_VERSION = 1  # of the tensors' names and meaning, bitstream/FORMAT.md section 7; rises with any change of bits
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a model without loading it. `data` is card.json as read."""
+
+    name: str
+    path: Path
+    sha256: str
+    data: dict[str, Any]
+
+    @property
+    def weights(self) -> Path:
+        return self.path / WEIGHTS_FILE
+
+    @property
+    def weights_hash(self) -> bytes:
+        """The 8 bytes that headers carry."""
+        return bytes.fromhex(self.sha256)[:8]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network ready to code, with its integer tables. Use it for as many pictures as you like."""
+
+    card: Card
+    network: PsicNetwork
+    z_tables: TableSet
+    y_tables: TableSet
+    device: str
+    precision: torch.dtype  # of the synthesis
+
+
+def search_path() -> list[Path]:
+    """Folders that hold models, the first one wins."""
+    package = Path(__file__).parent
+    own = package / "models" if (package / "models").is_dir() else package.parent / "models"
+    chosen = os.environ.get("PSIC_MODELS")
+    return [Path(chosen), own] if chosen else [own]
+
+
+def list_models() -> list[Card]:
+    """Cards of all models found, sorted by name within each folder. ModelError if a card cannot be read."""
+    return [read_card(path.parent) for folder in search_path() for path in sorted(folder.glob(f"*/{CARD_FILE}"))]
+
+
+def read_card(folder: Path) -> Card:
+    """The card in one folder. ModelError if it is not a card of a psic model."""
+    path = folder / CARD_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        card = Card(name=str(data["name"]), path=folder, sha256=str(data["sha256"]), data=data)
+        if len(card.weights_hash) != 8:
+            raise ValueError("sha256 is too short")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: not a model card: {error}") from error
+    return card
+
+
+def find_card(name: str, weights_hash: bytes | None = None) -> Card:
+    """The first model of that name, and with those weights if a hash is given. ModelError if there is none."""
+    cards = list_models()
+    named = [card for card in cards if card.name == name]
+    if not named:
+        known = ", ".join(sorted({card.name for card in cards})) or "none"
+        raise ModelError(
+            f"no model named {name}", hint=f"installed models: {known}; others are looked for in $PSIC_MODELS"
+        )
+    for card in named:
+        if weights_hash in (None, card.weights_hash):
+            return card
+    assert weights_hash is not None
+    have = ", ".join(card.weights_hash.hex() for card in named)
+    raise ModelError(
+        f"the file needs {name} with weights {weights_hash.hex()}, installed: {have}",
+        hint="put that version's folder into the folder that $PSIC_MODELS names",
+    )
+
+
+def verify(card: Card) -> None:
+    """Compare the weights file with the card. ModelError if it is missing or differs."""
+    _verified_bytes(card)
+
+
+def _verified_bytes(card: Card) -> bytes:
+    try:
+        data = card.weights.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{card.weights}: cannot read the weights: {error.strerror}") from error
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != card.sha256:
+        raise ModelError(
+            f"{card.weights}: the weights differ from their card (sha256 {actual[:16]}..., not {card.sha256[:16]}...)"
+        )
+    return data
+
+
+def choose_device(name: str) -> str:
+    """ "auto" becomes "cuda" where there is one, else "cpu". UsageError if cuda is asked for and absent."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device here", hint="use --device cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def choose_precision(name: str, device: str) -> torch.dtype:
+    """ "auto" is bfloat16 where the hardware multiplies it faster than float32 (CUDA, AMX, AVX512-BF16)."""
+    import torch
+
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if device == "cuda":
+        return torch.bfloat16
+    probes = (getattr(torch.cpu, f"_is_{feature}_supported", None) for feature in ("amx_tile", "avx512_bf16"))
+    return torch.bfloat16 if any(probe is not None and probe() for probe in probes) else torch.float32
+
+
+def load(
+    name: str,
+    weights_hash: bytes | None = None,
+    *,
+    device: str = "cpu",
+    precision: str = "auto",
+    integers: str = "float64",
+) -> Model:
+    """Find, verify and build a model; the last few are kept.
+
+    precision: of the synthesis, auto | float32 | bfloat16. integers: the float type that carries the entropy network's
+    integers, float64 | float32; the result is the same, which `psic info --symbols` lets anybody check. ModelError as
+    in `find_card`, `verify`.
+    """
+    return _load(find_card(name, weights_hash).path, device, precision, integers)
+
+
+@lru_cache(maxsize=4)
+def _load(folder: Path, device: str, precision: str, integers: str) -> Model:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_tensors
+
+    from psic_cli.bitstream.tables import TableSet
+    from psic_cli.networks.network import NetworkConfig, PsicNetwork
+
+    card = read_card(folder)
+    data = _verified_bytes(card)
+    try:
+        if card.data["weights_version"] != WEIGHTS_VERSION:
+            raise ModelError(
+                f"{folder}: weights of version {card.data['weights_version']}, this psic reads {WEIGHTS_VERSION}"
+            )
+        tensors = load_tensors(data)
+        arrays = {key: tensors.pop(key).numpy() for key in list(tensors) if key.startswith("tables.")}
+        network = PsicNetwork.from_tensors(NetworkConfig(**card.data["network"]), tensors)
+        z_tables, y_tables = TableSet.from_arrays(arrays, "tables.z"), TableSet.from_arrays(arrays, "tables.y")
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder}: the weights do not fit their card: {error}") from error
+    network.to(device).to(memory_format=torch.channels_last).use_integers(getattr(torch, integers))
+    return Model(card, network, z_tables, y_tables, device, choose_precision(precision, device))
