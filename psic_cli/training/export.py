@@ -1,0 +1,69 @@
+"""Training ends here: a trained network becomes a model folder with integer tables, and nothing that decides a bit
+stays a float.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as save_tensors
+
+from psic_cli.bitstream.tables import gaussian_tables, tables_from_probabilities
+from psic_cli.networks.entropy_model import Z_MAX
+from psic_cli.networks.network import PsicNetwork
+from psic_cli.training.rate import RateModel
+from psic_cli.zoo import CARD_FILE, WEIGHTS_FILE, WEIGHTS_VERSION
+
+TAIL_MASS = 2.0**-16  # what a z table leaves to its escape on each side
+
+
+@torch.no_grad()
+def z_probabilities(rate: RateModel, channels: int) -> list[tuple[int, np.ndarray]]:
+    """For each channel of z the first symbol of its table and the probabilities of all symbols in it."""
+    prior = rate.prior.double().cpu().eval()
+    symbols = torch.arange(-Z_MAX, Z_MAX + 1, dtype=torch.float64)
+    likelihood = prior._likelihood(symbols.expand(channels, 1, -1))[0][:, 0].clamp_min(0).numpy()
+    rate.prior.float()
+    tables = []
+    for row in likelihood:
+        row = row / max(1.0, row.sum())
+        below, above = np.cumsum(row), np.cumsum(row[::-1])[::-1]
+        inside = np.flatnonzero((below > TAIL_MASS) & (above > TAIL_MASS))
+        first, last = int(inside[0]), int(inside[-1])
+        tables.append((first - Z_MAX, row[first : last + 1]))
+    return tables
+
+
+def export(network: PsicNetwork, rate: RateModel, folder: Path, name: str, card: dict[str, Any] | None = None) -> Path:
+    """Write card.json and weights.safetensors into `folder`, each whole or not at all.
+
+    card: what else the card tells (training data, command, licence, figures). Raises ValueError if the network cannot
+    be made exact.
+    """
+    tensors = network.to_tensors()
+    z_tables = tables_from_probabilities(z_probabilities(rate, network.config.hyper_latents))
+    arrays = {**z_tables.to_arrays("tables.z"), **gaussian_tables().to_arrays("tables.y")}
+    tensors.update({key: torch.from_numpy(array.copy()) for key, array in arrays.items()})
+    data = save_tensors(tensors)
+    contents = {
+        "name": name,
+        "architecture": "psic-base",
+        "weights_version": WEIGHTS_VERSION,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "network": dataclasses.asdict(network.config),
+        **(card or {}),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in ((WEIGHTS_FILE, data), (CARD_FILE, (json.dumps(contents, indent=2) + "\n").encode())):
+        partial = folder / (file + ".partial")
+        partial.write_bytes(content)
+        os.replace(partial, folder / file)
+    return folder

@@ -1,0 +1,5 @@
+"""Stage 2 (being written)."""
+
+
+class ProtectionStage:
+    name = "protection"
