@@ -106,7 +106,7 @@ class Header:
         _check_range("strength", self.strength, 0, MAX_STRENGTH)
         name = self.model.encode("ascii", errors="replace")  # "?" is not a character of names
         if not 1 <= len(name) <= MAX_MODEL_NAME or not _NAME_CHARACTERS.issuperset(name):
-            raise ValueError(f"model name {self.model[:40]!r} is not 1..{MAX_MODEL_NAME} characters of a-z, 0-9 and -")
+            raise ValueError(f"model name {self.model[:40]!a} is not 1..{MAX_MODEL_NAME} characters of a-z, 0-9 and -")
         if not isinstance(self.weights_hash, bytes) or len(self.weights_hash) != WEIGHTS_HASH_BYTES:
             raise ValueError(f"weights hash is not {WEIGHTS_HASH_BYTES} bytes")
 
@@ -220,7 +220,7 @@ def _open(data: bytes) -> Reader:
         raise _not_psic(data)
     start, end = len(MAGIC) + 1, len(data) - CHECKSUM_BYTES
     if end < start:
-        raise damaged(f"it ends after {len(data)} bytes")
+        raise damaged("it ends before its header")
     version = data[len(MAGIC)]
     if version > VERSION:  # before the checksum, which a newer version may have moved
         message = f"the file has format version {version}, this psic reads versions up to {VERSION}"
@@ -243,7 +243,7 @@ def _read_header(reader: Reader) -> Header:
     name = fields.take(fields.byte()).decode("latin-1")  # any bytes decode; Header refuses what is not a name
     weights_hash = fields.take(WEIGHTS_HASH_BYTES)
     if fields.left:
-        raise damaged(f"the header has {fields.left} bytes too many")
+        raise damaged(f"bytes left over in the header: {fields.left}")
     sealed, grey = bool(flags & _FLAG_SEALED), bool(flags & _FLAG_GREY)
     try:
         return Header(width, height, quality, strength, name, weights_hash, sealed, grey)
@@ -274,7 +274,7 @@ def _read_list(reader: Reader, place: _Place) -> tuple[dict[Section, bytes], dic
         sections[section] = payload
         starts[section] = start
     if reader.left:
-        raise damaged(f"{reader.left} bytes follow the last section")
+        raise damaged(f"bytes left over after the last section: {reader.left}")
     for section in sorted(place.must - sections.keys()):
         raise damaged(f"section {section.name} is missing")
     return sections, starts

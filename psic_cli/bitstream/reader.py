@@ -24,7 +24,7 @@ class Reader:
 
     def take(self, count: int) -> bytes:
         if count > self.left:
-            raise damaged(f"{count} bytes are announced where {self.left} are left")
+            raise damaged(f"bytes announced: {count}, bytes left: {self.left}")
         start = self.position
         self.position += count
         return self.data[start : self.position]

@@ -1,0 +1,143 @@
+"""A reader that knows FORMAT.md alone understands what the package writes, and refuses what the package refuses."""
+
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from psic_cli import keys
+from psic_cli.bitstream.container import (
+    Container,
+    Section,
+    associated_data,
+    pack,
+    pack_sections,
+    unpack,
+    unpack_sections,
+)
+from psic_cli.bitstream.entropy import decode_symbols, encode_symbols
+from psic_cli.bitstream.reader import pack_varint
+from psic_cli.errors import FormatError
+from tests.bitstream import second_reader
+from tests.bitstream.second_reader import Refused
+from tests.bitstream.strategies import OPEN, SEALED, containers, headers, messages, with_checksum
+
+SECRET = bytes(range(32))
+SALT = bytes(range(100, 116))
+
+
+def test_the_second_reader_uses_nothing_of_the_package():
+    with open(second_reader.__file__, encoding="utf-8") as source:
+        imports = [line for line in source if line.startswith(("import ", "from "))]
+    modules = {line.split()[1].partition(".")[0] for line in imports}
+    assert modules <= {"hashlib", "hmac", "struct", "collections", "dataclasses"}
+
+
+@given(containers())
+def test_files_mean_the_same_to_both(container):
+    data = pack(container)
+    file = second_reader.read_file(data)
+    header = container.header
+    assert (file.width, file.height, file.quality, file.strength) == (
+        header.width,
+        header.height,
+        header.quality,
+        header.strength,
+    )
+    assert (file.model, file.weights_hash) == (header.model, header.weights_hash)
+    assert (file.sealed, file.grey) == (header.sealed, header.grey)
+    assert file.sections == {section.name: payload for section, payload in container.sections.items()}
+    assert file.associated_data == (associated_data(data) if header.sealed else None)
+
+
+@pytest.mark.parametrize("container", [SEALED, OPEN], ids=["sealed", "open"])
+@given(st.data())
+def test_edited_files_are_refused_by_both_or_by_none(container, data):
+    body = bytearray(pack(container)[:-4])
+    for _ in range(data.draw(st.integers(1, 2))):
+        position = data.draw(st.integers(0, len(body) - 1))
+        body[position : position + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+    assert read_by_package(with_checksum(bytes(body))) == read_by_second_reader(with_checksum(bytes(body)))
+
+
+@given(
+    st.lists(st.sampled_from([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x7E, 0x7F, 0x80, 0x85, 0x86, 0x87, 0x90, 0xFE])),
+    st.booleans(),
+)
+def test_section_lists_are_refused_by_both_or_by_none(numbers, sealed):
+    start = pack(SEALED if sealed else OPEN)[: len(associated_data(Container(SEALED.header, {**SEALED.sections})))]
+    header_end = 6 + start[5]
+    ids = sorted(set(numbers), key=lambda number: number & 0x7F)
+    sections = b"".join(bytes((number,)) + pack_varint(3) + b"abc" for number in ids)
+    data = with_checksum(start[:header_end] + pack_varint(len(ids)) + sections)
+    assert read_by_package(data) == read_by_second_reader(data)
+
+
+def read_by_package(data: bytes) -> dict[str, bytes] | None:
+    try:
+        return {section.name: payload for section, payload in unpack(data).sections.items()}
+    except FormatError:
+        return None
+
+
+def read_by_second_reader(data: bytes) -> dict[str, bytes] | None:
+    try:
+        return second_reader.read_file(data).sections
+    except Refused:
+        return None
+
+
+@given(st.binary(max_size=300))
+def test_the_checksum_is_the_one_of_png(data):
+    assert second_reader.crc32(data) == zlib.crc32(data)
+
+
+# The seal
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=300), st.binary(max_size=100))
+def test_the_second_reader_opens_what_the_package_seals(secret, exif, public):
+    inside = {Section.Y_PRIVATE: b"private", Section.EXIF: exif}
+    sealed = keys.seal(secret, pack_sections(inside), public)
+    assert second_reader.open_seal(secret, sealed, public) == {"Y_PRIVATE": b"private", "EXIF": exif}
+
+
+def test_the_second_reader_refuses_another_key_and_any_change():
+    sealed = keys.seal(SECRET, pack_sections({Section.Y_PRIVATE: b"private"}), b"public", SALT)
+    with pytest.raises(Refused, match="another key"):
+        second_reader.open_seal(SECRET[::-1], sealed, b"public")
+    with pytest.raises(Refused, match="tag"):
+        second_reader.open_seal(SECRET, sealed, b"publik")
+    with pytest.raises(Refused, match="tag"):
+        second_reader.open_seal(SECRET, sealed[:-1] + bytes((sealed[-1] ^ 1,)), b"public")
+    with pytest.raises(Refused, match="short"):
+        second_reader.open_seal(SECRET, sealed[:35], b"public")
+
+
+# Everything together
+
+
+@given(headers(sealed=True), messages(), messages(), messages())
+def test_a_whole_sealed_file_is_read_to_the_last_symbol(header, z, public, private):
+    z_data, public_data, private_data = (encode_symbols(m.symbols, m.indexes, m.tables) for m in (z, public, private))
+    clear = {Section.Z: z_data, Section.Y_PUBLIC: public_data}
+    inside = pack_sections({Section.Y_PRIVATE: private_data})
+    sealed = keys.seal(SECRET, inside, associated_data(Container(header, clear)))
+    data = pack(Container(header, {**clear, Section.SEALED: sealed}))
+
+    file = second_reader.read_file(data)
+    assert file.associated_data is not None
+    opened = second_reader.open_seal(SECRET, file.sections["SEALED"], file.associated_data)
+    for payload, message in (
+        (file.sections["Z"], z),
+        (file.sections["Y_PUBLIC"], public),
+        (opened["Y_PRIVATE"], private),
+    ):
+        tables = message.tables
+        plain = second_reader.tables_of(tables.cumulative.tolist(), tables.sizes.tolist(), tables.offsets.tolist())
+        assert second_reader.decode_symbols(payload, message.indexes, plain) == message.symbols
+
+    ours = unpack(data)
+    reopened = unpack_sections(keys.open_sealed(SECRET, ours.sections[Section.SEALED], associated_data(data)))
+    assert decode_symbols(reopened[Section.Y_PRIVATE], private.indexes, private.tables).tolist() == private.symbols
