@@ -50,8 +50,10 @@ def test_the_script_makes_the_committed_pixels(made_again, name):
 def test_the_script_makes_the_committed_metadata(made_again, name):
     with Image.open(SAMPLES / f"{name}.jpg") as committed, Image.open(made_again / f"{name}.jpg") as again:
         assert (committed.mode, committed.size) == (again.mode, again.size)
-        for item in ("exif", "xmp", "icc_profile", "adobe_transform"):
+        for item in ("exif", "xmp", "adobe_transform"):
             assert committed.info.get(item) == again.info.get(item)
+        # The profile names the version of the library that wrote it, so only its presence is compared.
+        assert ("icc_profile" in committed.info) == ("icc_profile" in again.info)
 
 
 def test_the_rotated_sample_holds_a_position_in_exif_and_xmp():

@@ -1,0 +1,66 @@
+# psic: what can be done here. `make` or `make help` lists it.
+# On a machine with python3 (3.10 to 3.12), pip and a C++ compiler everything else is installed into .venv on first use.
+
+PYTHON ?= python3
+# With the processor-only builds of PyTorch, which are much smaller:
+#   make demo TORCH="torch torchvision --index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch torchvision
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# Stamps: made when an install has succeeded, out of date when pyproject.toml changes.
+TO_RUN := $(VENV)/.psic-installed
+TO_TEST := $(VENV)/.psic-installed-for-tests
+
+PHOTO ?= sample_images/cat.png
+ORIGINAL = demo/original$(suffix $(PHOTO))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test format clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(TO_RUN) ## encode a photo and decode it with and without its key, into demo/
+	@mkdir -p demo
+	@test -e demo/key.bin || $(BIN)/psic keygen demo/key.bin
+	@cp -f "$(PHOTO)" "$(ORIGINAL)"
+	$(BIN)/psic encode --force --condition demo/key.bin "$(PHOTO)" -o demo/photo.psic
+	$(BIN)/psic decode --force demo/photo.psic -o demo/protected.png
+	$(BIN)/psic decode --force --condition demo/key.bin demo/photo.psic -o demo/full.png
+	$(BIN)/psic info demo/photo.psic
+	@echo
+	@echo "Compare the three pictures, and show each to a vision-language model:"
+	@echo "  $(ORIGINAL)   the photo as it was"
+	@echo "  demo/protected.png  what anybody decodes from demo/photo.psic"
+	@echo "  demo/full.png       what the holder of demo/key.bin decodes from the same file"
+
+test: $(TO_TEST) ## check format, lint and types, then run all tests that need no GPU
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+format: $(TO_TEST) ## put the source into the project's format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean: ## remove caches; pictures, keys, runs and .venv stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find psic_cli tests sample_images -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13) and "psic needs Python 3.10, 3.11 or 3.12: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+# torch and torchvision in one step, so that they come from one index and fit each other.
+$(TO_RUN): pyproject.toml | $(BIN)/python
+	@echo "installing psic and what it needs into $(VENV): some minutes the first time"
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(TO_TEST): pyproject.toml $(TO_RUN)
+	$(BIN)/python -m pip install --quiet -e '.[dev,train]'
+	@touch $@
