@@ -191,11 +191,10 @@ def _damage_as_format_error() -> Iterator[None]:
         raise FormatError("the coded symbols are damaged: the range decoder refuses them") from error
 
 
-def _integers(name: str, given: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def _integers(name: str, given: npt.ArrayLike) -> npt.NDArray[np.integer[Any]]:
     array = np.asarray(given)
-    if array.ndim != 1 or not (np.issubdtype(array.dtype, np.integer) or array.size == 0):
+    if array.size == 0:
+        array = array.astype(np.int32)  # numpy takes an empty list for floats
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} are {array.dtype} of shape {array.shape}, not integers of rank 1")
-    # Above int64 only uint64 remains, and its large values would wrap to negative ones.
-    if array.dtype == np.uint64 and array.size and int(array.max()) > np.iinfo(np.int64).max:
-        raise ValueError(f"{name} hold a number beyond 64 bits")
-    return array.astype(np.int64, copy=False)
+    return array
