@@ -19,7 +19,8 @@ class Picture:
     alpha: [H, W] uint8, 255 = opaque; None for a picture without transparency.
     grey: the source had one colour channel, so writers give one back (L or LA).
     icc: profile of `rgb`; None means sRGB.
-    exif: a TIFF structure (it starts with "II" or "MM", without the "Exif" prefix of JPEG); its orientation tag is 1 or absent.
+    exif: a TIFF structure (it starts with "II" or "MM", without the "Exif" prefix of JPEG); its orientation tag is 1 or
+    absent.
     xmp: the XML packet as UTF-8; its orientation is 1 or absent.
 
     Raises ValueError for arrays of another shape or type, and for an empty picture.
@@ -38,7 +39,9 @@ class Picture:
         if self.rgb.size == 0:
             raise ValueError("a picture has at least one pixel")
         if self.alpha is not None and (self.alpha.dtype != np.uint8 or self.alpha.shape != self.rgb.shape[:2]):
-            raise ValueError(f"alpha must be uint8 {list(self.rgb.shape[:2])}, not {self.alpha.dtype} {list(self.alpha.shape)}")
+            raise ValueError(
+                f"alpha must be uint8 {list(self.rgb.shape[:2])}, not {self.alpha.dtype} {list(self.alpha.shape)}"
+            )
 
     @property
     def width(self) -> int:

@@ -44,7 +44,7 @@ def condition_for_encode(option: str | None, streams: Streams) -> Condition:
     """
     named = option or os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
-        return Condition(_read_named(named, streams))
+        return Condition(read_key(named, streams))
     own = keys.own_key_path()
     return Condition(_read(own)) if own.exists() else Condition(None, own, make=True)
 
@@ -54,12 +54,12 @@ def condition_for_decode(option: str | None, full: bool, streams: Streams) -> Co
     comes.
     """
     if option is not None:
-        return Condition(_read_named(option, streams))
+        return Condition(read_key(option, streams))
     if not full:
         return None
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
-        return Condition(_read_named(named, streams))
+        return Condition(read_key(named, streams))
     own = keys.own_key_path()
     return Condition(_read(own)) if own.exists() else Condition(None, own)
 
@@ -70,7 +70,8 @@ def warn_if_exposed(path: Path) -> None:
         terminal.warn(f"others can read the key file {name_of(path)}", f"chmod 600 {name_of(path)}")
 
 
-def _read_named(named: str, streams: Streams) -> bytes:
+def read_key(named: str, streams: Streams) -> bytes:
+    """The 32 secret bytes of a key file that was named, "-" for standard input. Raises `ConditionError`."""
     if named == STANDARD_STREAM:
         return keys.read_key_bytes(streams.read(), "standard input")
     return _read(Path(named))

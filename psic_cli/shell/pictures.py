@@ -30,8 +30,11 @@ _NOT_TAKEN = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PSIC", "WMF"})
 
 # What is taken from a folder; a file named on the command line is judged by its content instead.
 PICTURE_SUFFIXES = frozenset(
-    (".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pcx")
-    + (".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp")
+    f".{name}"
+    for name in (
+        *("apng", "avif", "bmp", "dib", "gif", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpg", "pbm", "pcx", "pgm", "png"),
+        *("pnm", "ppm", "qoi", "tga", "tif", "tiff", "webp"),
+    )
 )
 
 _JPEG_SIDE = 65500
@@ -102,12 +105,7 @@ def read_picture(
     """
     warn = warn or (lambda text: None)
     image = _open(data)
-    if image.width * image.height > max_pixels:
-        pixels = image.width * image.height
-        message = (
-            f"the picture has {image.width} x {image.height} = {pixels} pixels, more than the limit of {max_pixels}"
-        )
-        raise InputError(message, f"--max-pixels {pixels} takes it, if there is memory enough")
+    check_pixels(image.width, image.height, max_pixels)
     with _translated(data):
         kind = image.format or "?"
         if kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF") and getattr(image, "n_frames", 1) > 1:
@@ -127,6 +125,14 @@ def read_picture(
     return Picture(
         np.ascontiguousarray(rgb), None if alpha is None else np.ascontiguousarray(alpha), grey, icc, exif, xmp
     )
+
+
+def check_pixels(width: int, height: int, limit: int) -> None:
+    """`InputError` for a picture of more pixels than the user allows: asked before any of them is decoded."""
+    pixels = width * height
+    if pixels > limit:
+        message = f"the picture has {width} x {height} = {pixels} pixels, more than the limit of {limit}"
+        raise InputError(message, f"--max-pixels {pixels} takes it, if there is memory enough")
 
 
 def write_picture(picture: Picture, kind: PictureFormat, *, warn: Warn | None = None) -> bytes:

@@ -27,7 +27,7 @@ class Terminal:
         self.verbosity = 0
         self.debug = False
         self._lock = threading.Lock()
-        self._write: Callable[[str], None] = _write_to_standard_error
+        self._write: Callable[[str], None] | None = None  # set while a progress bar owns the screen
 
     def reset(self) -> None:
         """Back to the defaults of a new process."""
@@ -87,14 +87,14 @@ class Terminal:
             try:
                 yield lambda: bar.advance(task)
             finally:
-                self._write = _write_to_standard_error
+                self._write = None
 
     def _lines(self, text: str, hint: str | None) -> None:
         self._line(text if hint is None else f"{text}\npsic: hint: {_one_line(hint)}")
 
     def _line(self, text: str) -> None:
         with self._lock:
-            self._write(text)
+            (self._write or _write_to_standard_error)(text)
 
 
 terminal = Terminal()

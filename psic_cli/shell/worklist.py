@@ -62,6 +62,12 @@ def stream_name(operand: str) -> str:
     return _STREAM_NAMES.get(operand, operand)
 
 
+def check_one_stream(operands: list[str], condition: str | None) -> None:
+    """Standard input can give the picture or the key, not both: `UsageError`."""
+    if condition == STANDARD_STREAM and (not operands or STANDARD_STREAM in map(stream_name, operands)):
+        raise UsageError("picture and key cannot both come from standard input", "name a file for one of them")
+
+
 def plan(
     operands: list[str],
     output: str | None,

@@ -1,0 +1,165 @@
+"""psic decode: .psic files to pictures."""
+
+from __future__ import annotations
+
+import threading
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from psic_cli.commands import options
+from psic_cli.errors import ConditionError, UsageError
+from psic_cli.shell.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from psic_cli.shell.pictures import PictureFormat
+
+
+class Audience(str, Enum):
+    """Who the picture is for."""
+
+    HUMAN = "human"
+    MACHINE = "machine"
+
+
+class Precision(str, Enum):
+    """Numbers that the synthesis computes with."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+def decode(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="INPUT", show_default=False, help=".psic files, folders, or -")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="PATH", help="File, folder, or - for standard output.")
+    ] = None,
+    condition: Annotated[
+        str | None, typer.Option("--condition", metavar="FILE", help="Key file: decode the full picture.")
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full", metavar="", help="Decode the full picture with your own key ($PSIC_CONDITION goes first)."
+        ),
+    ] = False,
+    audience: Annotated[
+        Audience, typer.Option("--for", help="machine: a version tuned for analysis; needs the key or an open file.")
+    ] = Audience.HUMAN,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="NAME", help="png, jpg, webp, ppm, tiff or bmp. Default: from the name in -o, else png."
+        ),
+    ] = None,
+    force: options.Force = False,
+    recursive: options.Recursive = False,
+    jobs: options.Jobs = 2,
+    skip_existing: options.SkipExisting = False,
+    report: options.Report = None,
+    device: options.DeviceOption = options.Device.AUTO,
+    precision: Annotated[
+        Precision,
+        typer.Option("--precision", help="auto takes bfloat16 where it is faster.", rich_help_panel=options.ADVANCED),
+    ] = Precision.AUTO,
+    max_pixels: options.MaxPixels = 200_000_000,
+    verbose: options.Verbose = 0,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> ExitCode:
+    """Turn .psic files back into pictures.
+
+    Without a key this gives the protected version, which vision-language models misread. The full version needs the key
+    that
+    the file was sealed with, and it is used only if you ask: --condition FILE names it, --full takes your own.
+
+    INPUT is a .psic file, a folder (with -r), or - for standard input. photo.psic becomes photo.png beside it, unless
+    -o names another file, a folder, or - for standard output. Without INPUT, a .psic file piped in goes out as a
+    picture.
+    """
+    from psic_cli import zoo
+    from psic_cli.bitstream import container
+    from psic_cli.shell import batch, conditions, pictures, streams, worklist
+
+    if full and condition is not None:
+        raise UsageError("--full and --condition contradict each other", "--full is for your own key")
+    rules = batch.Rules(force, skip_existing, jobs, report)
+    kind_of_picture = _picture_format(format_name, output, inputs or [])
+    kind = worklist.Kind("decode", ".psic files", "a picture", frozenset({".psic"}), kind_of_picture.suffix)
+
+    with streams.claim_streams() as standard:
+        operands = inputs or []
+        condition = None if condition is None else worklist.stream_name(condition)
+        worklist.check_one_stream(operands, condition)
+        todo = worklist.plan(operands, output, kind, standard, recursive=recursive, other_files=[condition])
+        if device is options.Device.CUDA:
+            zoo.choose_device(device.value)  # refused before anything is read
+        key = conditions.condition_for_decode(condition, full, standard)
+        network = threading.Lock()  # one picture at a time: it uses all cores, and reading and writing go on beside it
+
+        def work(outcome: batch.Outcome) -> None:
+            task = outcome.task
+            source = standard.read() if task.source is None else streams.read_file(task.source)
+            outcome.bytes_in = outcome.coded_bytes = len(source)
+            with batch.naming(task.source_name):
+                # Everything that needs no network is refused before the seconds that loading one takes.
+                header = container.unpack(source).header
+                outcome.width, outcome.height = header.width, header.height
+                pictures.check_pixels(header.width, header.height, max_pixels)
+                if audience is Audience.MACHINE and key is None and header.sealed:
+                    message = "the machine version of a sealed file needs the key"
+                    raise ConditionError(message, "name it with --condition FILE, or use --full for your own key")
+            secret = key.secret() if key is not None and header.sealed else None
+            with network, batch.naming(task.source_name):
+                from psic_cli import codec
+
+                version = codec.Version.PROTECTED if key is None else codec.Version.FULL
+                if audience is Audience.MACHINE:
+                    version = codec.Version.MACHINE
+                picture = codec.decode(
+                    source,
+                    secret,
+                    version=version,
+                    device=zoo.choose_device(device.value),
+                    precision=precision.value,
+                    max_pixels=max_pixels,
+                )
+            with batch.naming(task.source_name):
+                outcome.data = pictures.write_picture(picture, kind_of_picture, warn=outcome.warn)
+            outcome.words = version.value
+            outcome.facts = {"model": header.model, "quality": header.quality, "version": version.value}
+
+        return batch.run(todo, work, rules, standard, doing="decoding")
+
+
+def _picture_format(name: str | None, output: str | None, inputs: list[str]) -> PictureFormat:
+    """The format that --format or the name in -o asks for; PNG where there is no such name. `UsageError` if they
+    disagree.
+    """
+    from psic_cli.shell.pictures import PictureFormat, format_of_suffix
+    from psic_cli.shell.terminal import name_of
+
+    known = ", ".join(known.value for known in PictureFormat)
+    asked = None if name is None else format_of_suffix(f".{name}")
+    if name is not None and asked is None:
+        raise UsageError(f"psic does not write {name_of(name)}", f"--format takes {known}")
+    several = len(inputs) > 1 or any(Path(operand).is_dir() for operand in inputs)  # then the output is a folder
+    if output is None or several or output.endswith("/") or output in ("-", "/dev/stdout"):
+        return asked or PictureFormat.PNG
+    path = Path(output)
+    if path.exists() and not path.is_file():  # a folder, or a device such as /dev/null
+        return asked or PictureFormat.PNG
+    named = format_of_suffix(path.suffix)
+    if asked is not None and named not in (None, asked):
+        raise UsageError(f"{name_of(path)} and --format {name} contradict each other", "leave --format out")
+    if asked is None and named is None:
+        message = (
+            f"no picture format is called {name_of(path.suffix)}" if path.suffix else f"{name_of(path)} has no suffix"
+        )
+        raise UsageError(message, f"--format takes {known}; a folder is named with a slash at the end")
+    return asked or named or PictureFormat.PNG

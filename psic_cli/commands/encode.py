@@ -1,0 +1,137 @@
+"""psic encode: pictures to .psic files."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from psic_cli.bitstream.container import MAX_SIDE
+from psic_cli.commands import options
+from psic_cli.errors import InputError, UsageError
+from psic_cli.shell.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from psic_cli.picture import Picture
+
+_DEFAULT_QUALITY = 50
+
+
+def encode(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="INPUT", show_default=False, help="Pictures, folders, or -")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="PATH", help="File, folder, or - for standard output.")
+    ] = None,
+    quality: Annotated[
+        int,
+        typer.Option("-q", "--quality", metavar="N", min=1, max=100, help="100 is best; 30 to 70 suits photos."),
+    ] = _DEFAULT_QUALITY,
+    condition: Annotated[
+        str | None, typer.Option("--condition", metavar="FILE", help="Key file to seal with, instead of your own key.")
+    ] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", metavar="", help="Seal nothing: anybody may decode in full.")
+    ] = False,
+    force: options.Force = False,
+    recursive: options.Recursive = False,
+    jobs: options.Jobs = 2,
+    skip_existing: options.SkipExisting = False,
+    report: options.Report = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME",
+            help="Default: psic-base. See: psic models",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = None,
+    strength: Annotated[
+        float,
+        typer.Option(
+            "--strength",
+            metavar="X",
+            min=0,
+            max=1,
+            help="Shield strength of the protected version.",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = 1.0,
+    strip: Annotated[
+        bool,
+        typer.Option(
+            "--strip", metavar="", help="Drop EXIF and XMP instead of sealing them.", rich_help_panel=options.ADVANCED
+        ),
+    ] = False,
+    device: options.DeviceOption = options.Device.AUTO,
+    max_pixels: options.MaxPixels = 200_000_000,
+    verbose: options.Verbose = 0,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> ExitCode:
+    """Compress pictures to .psic files.
+
+    Anybody can decode a .psic file: people see the picture, vision-language models misread it. The full picture comes
+    back with the key that the file was sealed with: the one in --condition FILE, else in $PSIC_CONDITION, else your own
+    key, which is made on first use.
+
+    INPUT is a picture, a folder (with -r), or - for standard input. photo.png becomes photo.psic beside it, unless -o
+    names another file, a folder, or - for standard output. Without INPUT, a picture piped in goes out as a .psic file.
+    """
+    from psic_cli import zoo
+    from psic_cli.shell import batch, conditions, pictures, streams, worklist
+
+    if open_ and condition is not None:
+        raise UsageError("--open and --condition contradict each other", "an open file is sealed with no key")
+    if not 0 <= strength <= 1:  # "nan" passes the parser's comparison
+        raise UsageError(f"strength {strength} is not between 0 and 1")
+    rules = batch.Rules(force, skip_existing, jobs, report)
+    kind = worklist.Kind("encode", "pictures", "a .psic file", pictures.PICTURE_SUFFIXES, ".psic")
+
+    with streams.claim_streams() as standard:
+        operands = inputs or []
+        condition = None if condition is None else worklist.stream_name(condition)
+        worklist.check_one_stream(operands, condition)
+        todo = worklist.plan(operands, output, kind, standard, recursive=recursive, other_files=[condition])
+        card = zoo.find_card(model or zoo.DEFAULT_MODEL)
+        if device is options.Device.CUDA:
+            zoo.choose_device(device.value)  # refused before anything is read
+        key = None if open_ else conditions.condition_for_encode(condition, standard)
+
+        def load() -> zoo.Model:
+            return zoo.load(card.name, card.weights_hash, device=zoo.choose_device(device.value))
+
+        if todo.is_batch:
+            load()  # one clear error rather than one per picture; a single picture is looked at first
+        network = threading.Lock()  # one picture at a time: it uses all cores, and reading and writing go on beside it
+
+        def work(outcome: batch.Outcome) -> None:
+            task = outcome.task
+            source = standard.read() if task.source is None else streams.read_file(task.source)
+            outcome.bytes_in = len(source)
+            with batch.naming(task.source_name):
+                picture = pictures.read_picture(source, max_pixels=max_pixels, strip=strip, warn=outcome.warn)
+                outcome.width, outcome.height = picture.width, picture.height
+                _check_sides(picture)
+            secret = None if key is None else key.secret()
+            with network, batch.naming(task.source_name):
+                from psic_cli import codec
+
+                percent = round(100 * strength)
+                outcome.data = codec.encode(picture, secret, model=load(), quality=quality, strength=percent)
+            outcome.coded_bytes = len(outcome.data)
+            outcome.words = f"{batch.rate_bpp(outcome):.2f} bpp"
+            outcome.facts = {"model": card.name, "quality": quality, "sealed": secret is not None}
+
+        return batch.run(todo, work, rules, standard, doing="encoding")
+
+
+def _check_sides(picture: Picture) -> None:
+    if max(picture.width, picture.height) > MAX_SIDE:
+        raise InputError(
+            f"the picture has {picture.width} x {picture.height} pixels, and at most {MAX_SIDE} fit per side"
+        )

@@ -1,0 +1,103 @@
+"""Options that several commands share, declared once so that they read and behave alike."""
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from psic_cli.shell.terminal import terminal
+
+BATCHES = "Batches"
+ADVANCED = "Advanced"
+MESSAGES = "Messages"
+
+
+class Device(str, Enum):
+    """Where networks run."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def _verbose(value: int) -> int:
+    terminal.verbosity = max(terminal.verbosity, value)
+    return value
+
+
+def _quiet(value: bool) -> bool:
+    terminal.quiet = terminal.quiet or value
+    return value
+
+
+def _debug(value: bool) -> bool:
+    terminal.debug = terminal.debug or value
+    return value
+
+
+# These three act while the command line is parsed, so commands take them and need not look at them. They stand on every
+# command and on psic itself, because people type them in both places. -q is quality, as in cjxl and avifenc, hence no
+# short --quiet.
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "-v",
+        "--verbose",
+        count=True,
+        show_default=False,
+        callback=_verbose,
+        is_eager=True,
+        metavar="",
+        help="Say more: timings, files left out.",
+        rich_help_panel=MESSAGES,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", metavar="", callback=_quiet, is_eager=True, help="Only errors.", rich_help_panel=MESSAGES),
+]
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug", metavar="", callback=_debug, is_eager=True, help="Show tracebacks.", rich_help_panel=MESSAGES
+    ),
+]
+
+Force = Annotated[bool, typer.Option("-f", "--force", metavar="", help="Replace existing files.")]
+Recursive = Annotated[
+    bool,
+    typer.Option(
+        "-r", "--recursive", metavar="", help="Take folders, with all that is below them.", rich_help_panel=BATCHES
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "-j",
+        "--jobs",
+        metavar="N",
+        min=1,
+        max=64,
+        help="Pictures read and written at the same time.",
+        rich_help_panel=BATCHES,
+    ),
+]
+SkipExisting = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing",
+        metavar="",
+        help="Leave pictures whose output exists, and go on with an existing report.",
+        rich_help_panel=BATCHES,
+    ),
+]
+Report = Annotated[
+    str | None,
+    typer.Option(
+        "--report", metavar="FILE", help="One JSON line per picture; - for standard output.", rich_help_panel=BATCHES
+    ),
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where the network runs.", rich_help_panel=ADVANCED)]
+MaxPixels = Annotated[
+    int, typer.Option("--max-pixels", metavar="N", min=1, help="Refuse larger pictures.", rich_help_panel=ADVANCED)
+]
