@@ -1,0 +1,61 @@
+"""The README holds: every command in it runs, in the order a reader would type them, and its tables are true."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from psic_cli.shell.exit_codes import ExitCode
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = re.findall(r"^    (psic .*)$", README, re.MULTILINE)
+TINY = ROOT / "tests" / "vectors" / "models" / "tiny"
+
+
+@pytest.fixture
+def readers_folder(tmp_path, monkeypatch):
+    """A folder with the pictures that the README speaks of; a tiny model stands in for psic-base."""
+    model = tmp_path / "models" / "psic-base"
+    shutil.copytree(TINY, model)
+    card = json.loads((model / "card.json").read_text("utf-8"))
+    (model / "card.json").write_text(json.dumps(card | {"name": "psic-base"}), "utf-8")
+    monkeypatch.setenv("PSIC_MODELS", str(model.parent))
+    folder = tmp_path / "here"
+    (folder / "album").mkdir(parents=True)
+    with Image.open(ROOT / "sample_images" / "grey.png") as small:
+        for name in ("photo.png", "holiday.jpg", "album/one.jpg", "album/two.png"):
+            small.convert("RGB").save(folder / name)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="the README's pipes are written for a POSIX shell")
+def test_every_command_in_the_readme_runs(readers_folder):
+    tool = f"{shlex.quote(sys.executable)} -m psic_cli"
+    script = "\n".join(["set -eu -o pipefail", f'psic() {{ {tool} "$@"; }}', *COMMANDS])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in re.findall(r"(?:-o |> )(\S+)", "\n".join(COMMANDS)):
+        assert (readers_folder / name).exists(), name
+
+
+def test_the_exit_code_table_is_the_real_one():
+    rows = re.findall(r"^\| (\d+) \| ([A-Z]+) \|", README, re.MULTILINE)
+    assert [(int(code), name) for code, name in rows] == [(int(code), code.name) for code in ExitCode]
+
+
+def test_every_make_target_in_the_readme_exists():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = re.findall(r"^    make (\w+)", README, re.MULTILINE)
+    assert {"demo", "test"} <= set(targets)
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
