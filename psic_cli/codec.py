@@ -33,8 +33,9 @@ from psic_cli.bitstream.container import (
     unpack,
     unpack_sections,
 )
-from psic_cli.errors import ConditionError, InputError
+from psic_cli.errors import ConditionError, FormatError, InputError
 from psic_cli.networks.cltg import Condition
+from psic_cli.networks.entropy_model import Z_MAX
 from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.networks.network import PICTURE_MULTIPLE, clamp_z
 from psic_cli.picture import Picture
@@ -197,6 +198,8 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
     rows, columns = (-(-side // PICTURE_MULTIPLE) for side in (header.height, header.width))
     shape = (config.hyper_latents, rows, columns)
     z = entropy.decode_symbols(container.sections[Section.Z], _channel_of_each(shape), model.z_tables).reshape(shape)
+    if np.abs(z).max() > Z_MAX:  # beyond it the entropy network would leave the range in which it is exact
+        raise FormatError(f"the file is damaged: a symbol of z is outside -{Z_MAX}..{Z_MAX}")
     z_tensor = torch.from_numpy(z)[None].to(model.device, model.network.integer_type)
     mean, index = model.network.predict(z_tensor, _level(header.quality, model))
     public_index, private_index = _split(_integers(index), config.private)

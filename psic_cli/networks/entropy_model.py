@@ -22,7 +22,7 @@ GAIN_MAX = 2**11
 INDEX_SHARE = 16  # table indexes per unit of the network's scale output
 MEAN_SHARE = 8  # latent units per unit of the network's mean output
 Z_MAX = 127
-EXACT_LIMIT = 2**24  # integers up to here are exact in float32
+EXACT_LIMIT = 2**24 - 2**12  # float32 is exact below 2^24; the rest is room for what rounding adds
 SMALLEST_SCALE, LARGEST_SCALE, N_SCALES = 0.11, 128.0, 64  # bitstream/tables.py builds its tables for the same scales
 LOG_SCALE_STEP = torch.log(torch.tensor(LARGEST_SCALE / SMALLEST_SCALE)).item() / (N_SCALES - 1)
 
@@ -62,7 +62,7 @@ class IntegerConv2d(nn.Module):
         return round_through(self.bias * 2**self.accumulator_bits)
 
     def accumulator_bound(self, largest_input: int) -> float:
-        """The largest magnitude that any output can reach; must stay below 2^24."""
+        """The largest magnitude that any output can reach; must stay below EXACT_LIMIT."""
         rows = self.integer_weight().detach().double().abs().flatten(1).sum(1) * largest_input
         return float((rows + self.integer_bias().detach().double().abs()).max())
 
@@ -113,7 +113,9 @@ class HyperSynthesis(nn.Module):
         for number, layer in enumerate(self.convolutions()):
             bound = layer.accumulator_bound(Z_MAX if number == 0 else ACTIVATION_MAX)
             if not bound < EXACT_LIMIT:
-                raise ValueError(f"layer {number} of the entropy network can reach {bound:.0f}, above 2^24")
+                raise ValueError(
+                    f"layer {number} of the entropy network can reach {bound:.0f}, beyond exact arithmetic"
+                )
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         h = z

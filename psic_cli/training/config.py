@@ -47,8 +47,9 @@ class ProtectionConfig(StageConfig):
 
     vlps: list[str] = field(default_factory=list)  # the surrogates, e.g. "witness:lite0"; see psic_cli/vlp
     budget_db: float = 1.2  # what the protected version may lose against the full one, PSNR
-    private_share: float = 0.15  # of the bits, sealed
+    private_share: float = 0.10  # of the bits, sealed
     learning_rate: float = 3e-4
+    warm_up: int = 100
     forced_weight: float = (
         0.25  # of the shielding term of the forced decode (full condition without the sealed latents)
     )

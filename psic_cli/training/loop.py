@@ -168,7 +168,8 @@ def train(config: TrainingConfig, folder: Path, device: str = "cpu") -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(config, folder, device)
     state = run.load() if run.checkpoint.exists() else {}
-    for kind in (CompressionStage, ProtectionStage):
+    kinds: tuple[Any, ...] = (CompressionStage, ProtectionStage)
+    for kind in kinds:
         if kind.name in run.finished or getattr(config, kind.name).steps == 0:
             continue
         resumed = state if state.get("stage") and state["stage"]["name"] == kind.name else None

@@ -1,0 +1,54 @@
+"""Losses of the protection stage, and the rule that keeps the protected version pleasant."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from psic_cli.vlp.interface import VisionLanguageModel
+
+
+def decibels(mse: Tensor) -> Tensor:
+    """Distortion in dB (minus PSNR, for values in 0..1): a step of 1 means the same at every quality level."""
+    return 10.0 * torch.log10(mse + 1e-7)
+
+
+def shown(x_hat: Tensor) -> Tensor:
+    """What a model gets to see: clamped to 0..1 and rounded to 8 bits, with gradients as if nothing had been done.
+
+    Plain clamping would leave no gradient exactly where a strong shield pushes hardest.
+    """
+    with torch.no_grad():
+        seen = (x_hat.clamp(0, 1) * 255).round() / 255
+    return x_hat + (seen - x_hat).detach()
+
+
+def recognition(vlps: list[VisionLanguageModel], pictures: Tensor, originals: list[Tensor]) -> Tensor:
+    """Cosine between what the models see and what they saw in the original, the mean over models: [B], to be minimised.
+
+    originals: for each model the unit vectors [B, D] of the original pictures.
+    """
+    cosines = [(vlp.encode_image(pictures) * own).sum(1) for vlp, own in zip(vlps, originals, strict=True)]
+    return torch.stack(cosines).mean(0)
+
+
+class Budget:
+    """Holds a quantity at a limit by raising or lowering its own weight (the dual variable of an augmented Lagrangian).
+
+    Usage, once a step: `loss = objective + budget.weight * quantity`, then `budget.update(quantity.item() - limit)`.
+
+    >>> budget = Budget(weight=1.0, pace=0.1)
+    >>> budget.update(2.0)  # 2 above the limit: the weight grows by exp(0.2)
+    >>> round(budget.weight, 4)
+    1.2214
+    """
+
+    def __init__(self, weight: float, pace: float = 0.01, lowest: float = 1e-3, highest: float = 1e3) -> None:
+        self.weight, self.pace, self.lowest, self.highest = weight, pace, lowest, highest
+
+    def update(self, excess: float) -> None:
+        """excess: the quantity minus its limit; one step changes the weight by a factor of e at most."""
+        change = math.exp(max(-1.0, min(1.0, self.pace * excess)))
+        self.weight = max(self.lowest, min(self.highest, self.weight * change))

@@ -1,0 +1,74 @@
+"""Which latents are sealed: chosen by measurement once the encoder is finished, then moved behind the public ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from psic_cli.networks.entropy_model import LatentScaling
+from psic_cli.networks.network import PsicNetwork, clamp_z
+from psic_cli.training.data import CropSource, is_held_out, list_pictures
+
+if TYPE_CHECKING:
+    from psic_cli.training.loop import Run
+
+LEVEL = 31  # the middle quality level, at which the share of bits is what was asked for
+
+
+@torch.no_grad()
+def make_private(run: Run, share: float) -> float:
+    """Seal the channels that cost the protected version least, until they hold `share` of the bits of y at the middle
+    level.
+
+    What a channel costs is the energy that its residuals (symbols, without the predicted mean) carry into the
+    synthesis; what it gives is its bits. Channels that are hardly ever coded are left public: they would be sealed in
+    name only. Returns the share.
+    """
+    network = run.network.eval()
+    source = CropSource([p for p in list_pictures(run.config.data.photos) if not is_held_out(p)][:64], 256, seed=0)
+    x = source.next_batch(48).to(run.device)
+    level = torch.full((len(x),), LEVEL, device=x.device)
+    bits, energy = [], []
+    for part, part_level in zip(x.split(8), level.split(8), strict=True):
+        _, _, y_bits, _ = run.rate(network, part, part_level)
+        y, z = network.analyse(part)
+        mean, _ = network.predict(clamp_z(z), part_level)
+        residual = network.quantise(y, mean, part_level) * network.scaling.inverse_gain(part_level)
+        bits.append(y_bits)
+        energy.append(residual.square().sum((2, 3)))
+    channel_bits = torch.cat(bits).mean(0)
+    reach = network.g_s.from_latents.weight[:, :, 0, 0].square().sum(0)  # how far a latent moves the synthesis
+    cost = torch.cat(energy).mean(0) * reach
+    chosen = choose_private(channel_bits, cost, share)
+    public = torch.tensor([c for c in range(len(cost)) if c not in set(chosen.tolist())])
+    reorder_latents(network, torch.cat([public, chosen.cpu()]))
+    network.config = replace(network.config, private=len(chosen))
+    return float(channel_bits[chosen].sum() / channel_bits.sum())
+
+
+def choose_private(bits: Tensor, cost: Tensor, share: float) -> Tensor:
+    """Channel numbers, cheapest per bit first, that together hold at least `share` of the bits. bits, cost: [M]."""
+    coded = torch.nonzero(bits > 1e-3 * bits.sum())[:, 0]
+    cheapest = coded[(cost[coded] / bits[coded]).argsort()]
+    held = bits[cheapest].cumsum(0) / bits.sum()
+    return cheapest[: int((held < share).sum()) + 1]
+
+
+def reorder_latents(network: PsicNetwork, order: Tensor) -> None:
+    """Give the channels of y a new order without changing what the network computes. order: [M], a permutation."""
+    assert isinstance(network.scaling, LatentScaling)
+    last = network.h_s.convolutions()[-1]
+    both = torch.cat([order, order + len(order)])  # means, then indexes
+    rows: list[Any] = [network.g_a.to_latents.weight, network.g_a.to_latents.bias]
+    columns: list[Any] = [network.g_s.from_latents.weight, network.h_a.layers[0].weight]
+    columns += [network.scaling.log_gain, network.scaling.log_inverse]
+    with torch.no_grad():
+        for parameter in rows:
+            parameter.copy_(parameter[order].clone())
+        for parameter in columns:
+            parameter.copy_(parameter[:, order].clone())
+        for parameter in (last.weight, last.bias):
+            parameter.copy_(parameter[both].clone())
