@@ -148,8 +148,11 @@ class HyperAnalysis(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, channels, 2, stride=2),
         )
-        with torch.no_grad():  # z starts with steps of about its own spread
-            self.layers[-1].weight.mul_(4)  # type: ignore[operator,union-attr]
+
+    @property
+    def output(self) -> nn.Conv2d:
+        """The layer that makes z."""
+        return self.layers[-1]  # type: ignore[return-value]
 
     def forward(self, y: Tensor) -> Tensor:
         z: Tensor = self.layers(y / 8)

@@ -10,8 +10,19 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from psic_cli.networks.entropy_model import MEAN_BITS, Z_MAX, round_through, scale_of_index
+from psic_cli.networks.entropy_model import (
+    GAIN_BITS,
+    INDEX_SHARE,
+    LOG_SCALE_STEP,
+    MEAN_BITS,
+    SMALLEST_SCALE,
+    Z_MAX,
+    round_through,
+    scale_of_index,
+)
 from psic_cli.networks.network import PsicNetwork
+
+Z_START = 1.5  # standard deviation of z before training, in steps
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -41,7 +52,7 @@ class RateModel(nn.Module):
             _, z_likelihood = self.prior(z)
             mean, index = network.predict(round_through(z).clamp(-Z_MAX, Z_MAX), level)
             scale = scale_of_index(index)
-            gain = network.scaling.integer_gain(level) / 2**10
+            gain = network.scaling.integer_gain(level) / 2**GAIN_BITS
             mean = mean / 2**MEAN_BITS
             scaled = y * gain
             _, y_likelihood = self.gaussian(scaled, scale, mean)
@@ -53,9 +64,17 @@ class RateModel(nn.Module):
 
     @torch.no_grad()
     def start_from(self, network: PsicNetwork, x: Tensor) -> None:
-        """Set the scales that the network predicts before training to the latents' own, so that training need not find
-        them.
+        """Set what training would be slow to find, from pictures x [B, 3, H, W]: the scales of y, and a z that is not
+        all zeros.
+
+        Channels of z that start within half a step of zero carry nothing, so nothing learns to read them, and most stay
+        dead.
         """
-        y = network.analyse(x)[0].float()
-        index = (y.std((0, 2, 3)).clamp_min(0.2) / 0.11).log() / (torch.tensor(128 / 0.11).log() / 63)
-        network.h_s.convolutions()[-1].bias[len(index) :] = index / 16
+        y, z = (t.float() for t in network.analyse(x))
+        scales = network.h_s.convolutions()[-1].bias[y.shape[1] :]
+        scales.copy_((y.std((0, 2, 3)).clamp_min(0.2) / SMALLEST_SCALE).log() / LOG_SCALE_STEP / INDEX_SHARE)
+        last = network.h_a.output
+        assert last.bias is not None
+        factor = Z_START / z.std((0, 2, 3)).clamp_min(1e-6)
+        last.bias.copy_((last.bias - z.mean((0, 2, 3))) * factor)
+        last.weight.mul_(factor[:, None, None, None])
