@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 TO_RUN := $(VENV)/.psic-installed
 TO_TEST := $(VENV)/.psic-installed-for-tests
 
-PHOTO ?= sample_images/cat.png
+PHOTO ?= sample_images/coffee.png
 ORIGINAL = demo/original$(suffix $(PHOTO))
 
 .DEFAULT_GOAL := help
