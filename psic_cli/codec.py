@@ -76,7 +76,8 @@ def encode(
     private = network.config.private
     level = _level(quality, model)
     x = torch.from_numpy(np.ascontiguousarray(picture.rgb)).to(device).permute(2, 0, 1)[None].float() / 255
-    y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
+    with _precision(model):
+        y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
     z = clamp_z(z_real)
     mean, index = network.predict(z.to(network.integer_type), level)
     symbols = network.quantise(y, mean, level)
@@ -144,7 +145,7 @@ def decode(
         short_side=min(header.width, header.height),
     )
     y_hat = model.network.restore(_all_symbols(latents, device), latents.mean.float(), _level(header.quality, model))
-    with torch.autocast(torch.device(device).type, model.precision, enabled=model.precision != torch.float32):
+    with _precision(model):
         x_hat = model.network.synthesise(y_hat, condition.tensor().to(device))
     pixels = x_hat[0, :, : header.height, : header.width].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
@@ -181,6 +182,11 @@ def symbols_hash(
         for name, part in parts.items()
         if part is not None
     }
+
+
+def _precision(model: zoo.Model) -> torch.autocast:
+    """The transforms' arithmetic; the integers of the entropy network are out of its reach."""
+    return torch.autocast(torch.device(model.device).type, model.precision, enabled=model.precision != torch.float32)
 
 
 def _private_sections(data: bytes, container: Container, secret: bytes | None) -> Mapping[Section, bytes]:

@@ -26,6 +26,16 @@ def convolve(convolution: nn.Conv2d, x: Tensor, trigger: Tensor | None) -> Tenso
     return F.conv2d(x, convolution.weight, bias, padding=convolution.padding)  # type: ignore[arg-type]
 
 
+def precisely(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """A convolution in float32, also under autocast.
+
+    The stream that residual blocks add to must not be rounded to bfloat16 again and again: its 8 bits are coarser than a level
+    of the picture. The blocks' own branches are corrections, for them bfloat16 is good enough.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return convolution(x.float())  # type: ignore[no-any-return]
+
+
 class Bottleneck(nn.Module):
     """Residual bottleneck; on CPUs dense small convolutions with ReLU are the quickest block per unit of quality.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator
-from psic_cli.networks.layers import Bottleneck, ContextBlock, karhunen_loeve_basis
+from psic_cli.networks.layers import Bottleneck, ContextBlock, karhunen_loeve_basis, precisely
 
 PATCH = 8  # pixels per side of a cell at the resolution of the widest blocks
 STRIDE = 16  # pixels per latent
@@ -68,14 +68,13 @@ class Analysis(nn.Module):
             self.to_latents.weight[i, i] = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.stem(F.pixel_unshuffle(x - 0.5, PATCH))
+        h = precisely(self.stem, F.pixel_unshuffle(x - 0.5, PATCH))
         for block in self.blocks:
             h = block(h)
-        h = self.merge(h)
+        h = precisely(self.merge, h)
         for block in self.deep_blocks:
             h = block(h)
-        with torch.autocast(h.device.type, enabled=False):  # bfloat16 has no room for latents of 200 steps
-            return LATENT_SCALE * self.to_latents(h.float())
+        return LATENT_SCALE * precisely(self.to_latents, h)
 
 
 class Synthesis(nn.Module):
@@ -134,7 +133,7 @@ class Synthesis(nn.Module):
     def understand(self, y_hat: Tensor, slot_biases: list[Tensor]) -> Tensor:
         """The cheap part at 1/16 and below, with the wide view: [B, latents, h, w] -> [B, deep_width, h, w]."""
         biases = iter(slot_biases)
-        h = self.near_context(self.from_latents(y_hat / LATENT_SCALE), biases)
+        h = self.near_context(precisely(self.from_latents, y_hat / LATENT_SCALE), biases)
         far = self.gather(h)
         for block in self.far_context:
             far = block(far, biases)
@@ -145,7 +144,7 @@ class Synthesis(nn.Module):
         biases = iter(slot_biases)
         for block in self.deep_blocks:
             h = block(h, biases)
-        h = F.pixel_shuffle(self.split(h), 2)
+        h = F.pixel_shuffle(precisely(self.split, h), 2)
         for block in self.blocks:
             h = block(h, biases)
-        return F.pixel_shuffle(self.to_pixels(h), PATCH) + 0.5
+        return F.pixel_shuffle(precisely(self.to_pixels, h), PATCH) + 0.5
