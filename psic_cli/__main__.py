@@ -40,7 +40,7 @@ def _flush(code: int) -> int:
             sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that Python's own flush at the end finds a place
-        if not isinstance(error, BrokenPipeError):
+        if code == 0 and not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"psic: error: cannot write to standard output: {(error.strerror or '').lower()}\n")
         return code or (1 if isinstance(error, BrokenPipeError) else 7)
     return code

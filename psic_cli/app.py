@@ -15,7 +15,7 @@ from typer.main import get_command
 from psic_cli import __version__
 from psic_cli.bitstream.container import VERSION as FORMAT_VERSION
 from psic_cli.commands import decode, encode, info, keygen, models, options
-from psic_cli.errors import UsageError
+from psic_cli.errors import OutputError, UsageError
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import READER_GONE, ExitCode, exit_code_for
 from psic_cli.shell.terminal import terminal
@@ -108,6 +108,9 @@ def run(arguments: list[str]) -> int:
     except SystemExit as error:  # a signal asked us to end, or Typer met a closed pipe
         code = error.code if isinstance(error.code, int) else int(ExitCode.INTERNAL)
         streams.abandon_unfinished()
+    except OSError as error:  # files and data streams translate theirs: this one was met while printing help
+        terminal.error(OutputError(f"cannot write to standard output: {streams.reason(error)}"))
+        code = int(ExitCode.OUTPUT)
     except BaseException as error:  # PanicException, which Rust libraries raise, is no Exception
         terminal.error(error)
         code = int(exit_code_for(error))

@@ -122,9 +122,7 @@ def read_picture(
         rgb, alpha, grey, icc = _pixels(upright, kind, icc, warn)
     if alpha is not None and bool((alpha == 255).all()):
         alpha = None  # an alpha channel that says nothing is not worth its bytes
-    return Picture(
-        np.ascontiguousarray(rgb), None if alpha is None else np.ascontiguousarray(alpha), grey, icc, exif, xmp
-    )
+    return Picture(_own(rgb), None if alpha is None else _own(alpha), grey, icc, exif, xmp)
 
 
 def check_pixels(width: int, height: int, limit: int) -> None:
@@ -267,6 +265,11 @@ def _triple(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _is_grey(rgb: npt.NDArray[np.uint8]) -> bool:
     return bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 1] == rgb[..., 2]).all())
+
+
+def _own(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Contiguous and writable, as torch wants its input; Pillow's buffers are neither."""
+    return np.require(array, requirements=["C", "W"])
 
 
 def _deep_grey(image: Image.Image, kind: str, warn: Warn) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:

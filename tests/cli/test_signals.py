@@ -1,0 +1,75 @@
+"""Stopping psic: nothing half-written stays, and the exit code tells what happened."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from psic_cli.shell.exit_codes import ExitCode
+from tests.cli.conftest import picture_bytes
+from tests.cli.run import child_environment, command
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+# Runs psic with a codec that takes for ever, or a disk on which nothing is ever safe.
+_SLOW_NETWORK = "from psic_cli import codec; codec.encode = lambda *a, **o: (say(), time.sleep(60))"
+_SLOW_DISK = "import os; os.fsync = lambda descriptor: (say(), time.sleep(60))"
+_SCRIPT = """
+import sys, time
+def say():
+    sys.__stderr__.write("working\\n"); sys.__stderr__.flush()
+{patch}
+from psic_cli.__main__ import main
+sys.argv = ["psic", *sys.argv[1:]]
+main()
+"""
+
+
+def stop(process: subprocess.Popen, number: int, *, after: bytes) -> tuple[int, str]:
+    """Send a signal once a line has been said; gives the exit code and the rest of standard error."""
+    assert process.stderr is not None
+    while (line := process.stderr.readline()) and not line.startswith(after):
+        pass
+    time.sleep(0.1)
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=30)
+    return process.returncode, rest.decode()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("patch", [_SLOW_NETWORK, _SLOW_DISK])
+@pytest.mark.parametrize("names", [["a.png"], ["a.png", "b.png"]])
+def test_an_interrupted_encode_leaves_nothing_behind(folder, number, code, patch, names):
+    for name in names:
+        (folder / name).write_bytes(picture_bytes())
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SCRIPT.format(patch=patch), "encode", "-m", "tiny", "--open", *names],
+        stderr=subprocess.PIPE,
+        env=child_environment(),
+    )
+    started = time.monotonic()
+    returned, rest = stop(process, number, after=b"working")
+    assert returned == code
+    assert time.monotonic() - started < 30, "it waited for the picture in work"
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert "Traceback" not in rest
+    if number == signal.SIGINT:
+        assert rest.splitlines()[-1] == "psic: interrupted"
+
+
+def test_an_interrupt_while_waiting_for_input(folder):
+    process = subprocess.Popen(
+        command("encode", "-m", "tiny", "--open", "--debug", "-o", "x.psic"),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=child_environment(),
+    )
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert said.decode().splitlines()[-1] == "psic: interrupted"
+    assert not Path("x.psic").exists()
