@@ -29,8 +29,8 @@ def convolve(convolution: nn.Conv2d, x: Tensor, trigger: Tensor | None) -> Tenso
 def precisely(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     """A convolution in float32, also under autocast.
 
-    The stream that residual blocks add to must not be rounded to bfloat16 again and again: its 8 bits are coarser than a level
-    of the picture. The blocks' own branches are corrections, for them bfloat16 is good enough.
+    The stream that residual blocks add to must not be rounded to bfloat16 again and again: its 8 bits are coarser than
+    a level of the picture. The blocks' own branches are corrections, for them bfloat16 is good enough.
     """
     with torch.autocast(x.device.type, enabled=False):
         return convolution(x.float())  # type: ignore[no-any-return]
