@@ -45,11 +45,21 @@ Integers = npt.NDArray[np.int32]
 
 
 class Version(str, Enum):
-    """What a decode gives: `protected` misleads vision-language models, `full` restores, `machine` serves analysis."""
+    """What a decode gives: `protected` misleads vision-language models, `full` restores, `machine` serves analysis.
+
+    `forced` is an attack, here so that it can be measured: the full version's condition on what a file tells without
+    its key. No command offers it.
+    """
 
     PROTECTED = "protected"
     FULL = "full"
     MACHINE = "machine"
+    FORCED = "forced"
+
+    @property
+    def is_keyless(self) -> bool:
+        """Whether it is made without the sealed latents, of open files too."""
+        return self in (Version.PROTECTED, Version.FORCED)
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,7 @@ def decode(
 ) -> Picture:
     """The picture in a .psic file, in the version asked for.
 
-    secret: opens the seal; the protected version neither needs nor uses it. EXIF and XMP come back with the full and
+    secret: opens the seal; keyless versions neither need nor use it. EXIF and XMP come back with the full and
     the machine version, and with every version of an open file. Raises FormatError (not .psic, damaged), ConditionError
     (no key, wrong key), ModelError (weights missing or different), InputError (more than `max_pixels`).
     """
@@ -135,9 +145,9 @@ def decode(
             f"the picture has {header.width * header.height} pixels, more than {max_pixels}",
             hint="--max-pixels sets another limit",
         )
-    sealed = {} if version is Version.PROTECTED and header.sealed else _private_sections(data, container, secret)
+    sealed = {} if version.is_keyless and header.sealed else _private_sections(data, container, secret)
     model = zoo.load(header.model, header.weights_hash, device=device, precision=precision)
-    latents = _read_latents(container, {} if version is Version.PROTECTED else sealed, model)
+    latents = _read_latents(container, {} if version.is_keyless else sealed, model)
 
     condition = Condition(
         strength=header.strength / 100 if version is Version.PROTECTED else 0.0,
@@ -146,7 +156,7 @@ def decode(
     )
     y_hat = model.network.restore(_all_symbols(latents, device), latents.mean.float(), _level(header.quality, model))
     with _precision(model):
-        x_hat = model.network.synthesise(y_hat, condition.tensor().to(device))
+        x_hat = model.network.synthesise(y_hat, condition.tensor(model.network.config.largest_side).to(device))
     pixels = x_hat[0, :, : header.height, : header.width].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
     alpha = container.sections.get(Section.ALPHA)
