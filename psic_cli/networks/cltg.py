@@ -28,9 +28,14 @@ class Condition:
     machine: float
     short_side: int
 
-    def tensor(self) -> Tensor:
-        """[1, 3] float32: strength, machine, scale = log2(short side / 224)."""
-        return torch.tensor([[self.strength, self.machine, math.log2(max(self.short_side, 1) / WITNESS_SIDE)]])
+    def tensor(self, largest_side: int) -> Tensor:
+        """[1, 3] float32: strength, machine, scale = log2(short side / 224).
+
+        The scale stops at what training has seen: below 224 pixels, and above `largest_side`, it stays what it is
+        there.
+        """
+        side = max(WITNESS_SIDE, min(self.short_side, largest_side))
+        return torch.tensor([[self.strength, self.machine, math.log2(side / WITNESS_SIDE)]])
 
 
 def fourier_features(condition: Tensor) -> Tensor:

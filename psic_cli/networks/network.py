@@ -50,6 +50,7 @@ class NetworkConfig:
     deep_blocks: int = 2  # at 1/16, on each side
     cltg_hidden: int = 512  # width of the condition's MLP
     levels: int = 64  # quality levels
+    largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

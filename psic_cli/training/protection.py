@@ -10,6 +10,7 @@ versions.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,8 @@ from psic_cli.vlp.interface import VisionLanguageModel, load_vlp
 if TYPE_CHECKING:
     from psic_cli.training.loop import Run
 
-SIDES = [224, 224, 256, 320, 448]  # pixels, drawn for a batch; larger ones are added where the data has large photos
-LARGE_SIDES = [640]
+SIDES = [224, 224, 224, 256, 320, 448]  # pixels, one is drawn for each batch
+LARGE_SIDES = [640, 896]  # also drawn where the data has large photos
 PIXELS = 8 * 224 * 224  # per batch
 EXTRA_EVERY = 4  # machine and forced decodes take turns, each in one step of so many
 
@@ -63,7 +64,9 @@ class ProtectionStage:
         pairs = [pair.rgb for pair in read_pairs(Path(data.pairs), "train")] if data.pairs else []
         held_out = [pair.rgb for pair in read_pairs(Path(data.pairs), "val")] if data.pairs else []
         large = [read_rgb(p) for p in list_pictures(data.large)] if data.large else []
-        self.source = ScaleSource(photos + pairs + large, SIDES + (LARGE_SIDES if large else []), run.config.seed)
+        sides = SIDES + (LARGE_SIDES if large else [])
+        self.source = ScaleSource(photos + pairs + large, sides, run.config.seed)
+        run.network.config = replace(run.network.config, largest_side=max(sides))
         self.held_out = ScaleSource(held_out[:64] or photos[:64], [224], seed=0)
         self.budget = Budget(weight=1.0)
         self.steps = 0
