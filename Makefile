@@ -62,5 +62,5 @@ $(TO_RUN): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(TO_TEST): pyproject.toml $(TO_RUN)
-	$(BIN)/python -m pip install --quiet -e '.[dev,train]'
+	$(BIN)/python -m pip install --quiet -e '.[dev,train,evaluate]'
 	@touch $@

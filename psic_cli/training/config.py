@@ -82,11 +82,17 @@ def load_config(path: Path) -> TrainingConfig:
     return _build(TrainingConfig, values, str(path))
 
 
+_KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "list[str]": list}  # all others are tables
+
+
 def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
     known = {f.name: f for f in dataclasses.fields(cls)}
     for key in values:
         if key not in known:
             raise InputError(f"{where}: unknown key {key!r}", hint=f"known keys: {', '.join(known)}")
+        kind = _KINDS.get(str(known[key].type), dict)
+        if not isinstance(values[key], kind) or isinstance(values[key], bool):
+            raise InputError(f"{where}: {key} must be of the kind {known[key].type}, not {values[key]!r}")
     nested = {"data": DataConfig, "network": NetworkConfig, "compression": StageConfig, "protection": ProtectionConfig}
     arguments = {
         key: _build(nested[key], value, f"{where} [{key}]") if isinstance(value, dict) and key in nested else value

@@ -1,0 +1,177 @@
+"""psic train: a model from a configuration file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from psic_cli import zoo
+from psic_cli.commands import options
+from psic_cli.errors import InputError, OutputError, UsageError
+from psic_cli.shell import streams
+from psic_cli.shell.exit_codes import ExitCode
+from psic_cli.shell.terminal import name_of, terminal
+
+if TYPE_CHECKING:
+    from psic_cli.training.config import TrainingConfig
+    from psic_cli.training.loop import Run
+
+CONFIG_FILE, CHECKPOINT_FILE = "config.toml", "checkpoint.pt"
+# Written by the export itself: a card that said otherwise would not fit its weights.
+_OWN_KEYS = frozenset({"name", "architecture", "weights_version", "sha256", "parameters", "network"})
+
+
+def train(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", show_default=False, help="TOML file that describes the run.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder of a new run.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in this folder.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FOLDER", help="Write the trained model into this folder.")
+    ] = None,
+    as_is: Annotated[
+        bool, typer.Option("--as-is", metavar="", help="With --resume and --export: train no further.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Of the exported model. Default: the configuration's.")
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", metavar="FILE", help="JSON object that is merged into the model's card.")
+    ] = None,
+    force: options.Force = False,
+    device: options.DeviceOption = options.Device.AUTO,
+    verbose: options.Verbose = 0,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> ExitCode:
+    """Train a model from a configuration file.
+
+    psic train CONFIG -o DIR starts a run, psic train --resume DIR goes on with it; DIR holds the configuration, the
+    checkpoint and the log. Ctrl-C saves a checkpoint and ends with exit code 130.
+
+    With --export the model folder (card.json and weights.safetensors) is written once training is finished, or at once
+    with --as-is. Put it into the folder that $PSIC_MODELS names to use it.
+    """
+    if (config is None) == (resume is None):
+        raise UsageError("name either a configuration or --resume DIR", "psic train CONFIG -o DIR starts a run")
+    if (config is None) != (output is None):
+        raise UsageError("-o DIR belongs to a new run, and a new run needs it", "psic train CONFIG -o DIR")
+    if as_is and (resume is None or export is None):
+        raise UsageError("--as-is needs --resume DIR and --export FOLDER")
+    if export is None and (name is not None or card is not None):
+        raise UsageError("--name and --card need --export FOLDER")
+    extra = {} if card is None else _read_card(card)
+    if export is not None and (export / zoo.CARD_FILE).exists() and not force:
+        raise OutputError(f"{name_of(export)} holds a model", "use --force to replace it, or name another folder")
+
+    with streams.claim_streams():
+        from psic_cli.training.config import load_config
+
+        folder = output if resume is None else resume
+        assert folder is not None
+        source = config if config is not None else folder / CONFIG_FILE
+        settings = load_config(source)
+        place = zoo.choose_device(device.value)
+        if resume is None:
+            _begin(source, folder, settings)
+        elif as_is and not (folder / CHECKPOINT_FILE).exists():
+            raise InputError(f"{name_of(folder)} has no checkpoint to export")
+        run = _checkpoint(settings, folder, place) if as_is else _train(settings, folder, place)
+        if export is not None:
+            _export(run, export, name or settings.name, extra)
+    return ExitCode.OK
+
+
+def _begin(source: Path, folder: Path, settings: TrainingConfig) -> None:
+    """Make the folder of a new run, with its configuration. OutputError if there is a run in it."""
+    if (folder / CHECKPOINT_FILE).exists():
+        raise OutputError(f"{name_of(folder)} holds a run", f"go on with it: psic train --resume {name_of(folder)}")
+    _check_data(settings)
+    streams.make_folder(folder)
+    if not _same_file(source, folder / CONFIG_FILE):
+        streams.write_file(folder / CONFIG_FILE, streams.read_file(source), overwrite=True)
+
+
+def _train(settings: TrainingConfig, folder: Path, device: str) -> Run:
+    """Train to the end, with the progress as lines on standard error."""
+    from psic_cli.training.loop import train
+
+    _check_data(settings)
+    logger = logging.getLogger("psic.training")
+    words = _Words()
+    logger.addHandler(words)
+    logger.setLevel(logging.INFO)
+    try:
+        return train(settings, folder, device)
+    finally:
+        logger.removeHandler(words)
+
+
+def _checkpoint(settings: TrainingConfig, folder: Path, device: str) -> Run:
+    """A run as its checkpoint holds it."""
+    from psic_cli.training.loop import Run
+
+    run = Run(settings, folder, device)
+    run.load()
+    return run
+
+
+def _export(run: Run, folder: Path, name: str, extra: dict[str, Any]) -> None:
+    from psic_cli.training.export import export
+    from psic_cli.training.private import make_private
+
+    if run.network.config.private == 0:  # the protection stage, which chooses what is sealed, has not begun
+        make_private(run, run.config.protection.private_share)
+        terminal.warn("the model has no protection: its protected version is no shield")
+    elif "protection" not in run.finished:
+        terminal.warn("the protection stage is not finished")
+    facts = {"licence": run.config.licence, "finished_stages": run.finished}
+    export(run.network.eval(), run.rate, folder, name, {**facts, **extra})
+    terminal.say(f"{name_of(folder / zoo.CARD_FILE)}  {zoo.read_card(folder).weights_hash.hex()}")
+
+
+class _Words(logging.Handler):
+    """What training has to say, as lines for people."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        terminal.say(record.getMessage())
+
+
+def _check_data(settings: TrainingConfig) -> None:
+    """InputError or ModelError for a missing file, before the stage that needs it begins, hours later."""
+    from psic_cli.vlp.interface import load_vlp
+
+    data = settings.data
+    for place in (*data.photos, *data.large, *([data.pairs] if data.pairs else [])):
+        if not Path(place).exists():
+            raise InputError(
+                f"the configuration names {name_of(place)}, which does not exist",
+                "paths are relative to the current folder",
+            )
+    if settings.protection.steps:
+        for spec in settings.protection.vlps:
+            load_vlp(spec)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(streams.read_file(path))
+    except ValueError as error:
+        raise InputError(f"{name_of(path)} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{name_of(path)} is not a JSON object")
+    taken = sorted(_OWN_KEYS & data.keys())
+    if taken:
+        raise InputError(f"{name_of(path)} sets {', '.join(taken)}, which the export writes", "leave it out")
+    return data
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    return b.exists() and a.samefile(b)
