@@ -67,7 +67,7 @@ class Witness(nn.Module):
         missing, unexpected = self.load_state_dict(tensors, strict=False)
         if unexpected or set(missing) - {"mean", "std", "class_text"} - {k for k in missing if "num_batches" in k}:
             raise ModelError(f"{path}: not a witness file: {len(missing)} tensors missing, {len(unexpected)} unknown")
-        self.eval().requires_grad_(False).to(device)
+        self.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
 
     def encode_image(self, pictures: Tensor) -> Tensor:
         """float [B, 3, H, W] in 0..1 -> unit vectors [B, 512]: short side to the resolution, centre crop, normalise."""
