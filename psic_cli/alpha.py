@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from psic_cli.errors import FormatError
 from psic_cli.picture import Pixels
@@ -14,7 +15,7 @@ from psic_cli.picture import Pixels
 def alpha_to_png(alpha: Pixels) -> bytes:
     """uint8 [H, W] -> PNG."""
     stream = io.BytesIO()
-    Image.fromarray(alpha, mode="L").save(stream, "PNG", optimize=True)
+    Image.fromarray(alpha).save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
 
@@ -23,9 +24,10 @@ def alpha_from_png(data: bytes, width: int, height: int) -> Pixels:
     unpacked).
     """
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        # Not Image.open, whose own limit on pixels is below ours: this size has been held against the decoder's limit.
+        with PngImageFile(io.BytesIO(data)) as image:
             if image.mode != "L" or image.size != (width, height):
                 raise FormatError("the file is damaged: its alpha plane does not fit the picture")
             return np.array(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise FormatError("the file is damaged: its alpha plane cannot be read") from error
