@@ -1,0 +1,52 @@
+"""A reader that knows FORMAT.md and a model's files, and no float, finds the integers that the package finds."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.bitstream import second_network
+from tests.bitstream.second_reader import Refused
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+MANIFEST = json.loads((VECTORS / "manifest.json").read_text("utf-8"))
+WEIGHTS = (VECTORS / "models" / "tiny" / "weights.safetensors").read_bytes()
+CARD = json.loads((VECTORS / "models" / "tiny" / "card.json").read_text("utf-8"))
+OWNER = (VECTORS / "owner-key.bin").read_bytes()[11:43]
+
+
+def test_the_second_network_uses_nothing_of_the_package_and_no_array_library():
+    with open(second_network.__file__, encoding="utf-8") as source:
+        imports = [line for line in source if line.startswith(("import ", "from "))]
+    modules = {line.split()[1] for line in imports}
+    second_reader = {"tests.bitstream", "tests.bitstream.second_reader"}
+    assert modules <= {"hashlib", "json", "math", "struct", "collections.abc", "dataclasses", "typing"} | second_reader
+
+
+@pytest.mark.parametrize("name", MANIFEST["files"])
+def test_the_integers_of_a_frozen_file(name):
+    data = (VECTORS / "files" / f"{name}.psic").read_bytes()
+    found = second_network.read_integers(data, WEIGHTS, CARD, OWNER)
+    assert found.y_private is not None
+    parts = {"z": found.z, "y_public": found.y_public, "y_private": found.y_private}
+    assert {part: second_network.sha256(symbols) for part, symbols in parts.items()} == MANIFEST["files"][name][
+        "symbols"
+    ]
+
+
+def test_the_private_integers_need_the_key():
+    data = (VECTORS / "files" / "sealed.psic").read_bytes()
+    found = second_network.read_integers(data, WEIGHTS, CARD)
+    assert found.y_private is None
+    assert second_network.sha256(found.y_public) == MANIFEST["files"]["sealed"]["symbols"]["y_public"]
+
+
+# What can be seen without making a picture. The others are wrong in ways that only a decoder of PNG would notice.
+@pytest.mark.parametrize(
+    "name", [name for name, case in MANIFEST["broken"].items() if not name.startswith(("alpha-", "other-model", "no-"))]
+)
+def test_a_broken_file_is_refused_here_too(name):
+    data = (VECTORS / "broken" / f"{name}.psic").read_bytes()
+    stranger = (VECTORS / "stranger-key.bin").read_bytes()[11:43]
+    with pytest.raises(Refused):
+        second_network.read_integers(data, WEIGHTS, CARD, stranger if name == "wrong-key" else OWNER)
