@@ -98,7 +98,7 @@ def read_file(path: Path) -> bytes:
     """All bytes of a file (a pipe too). `InputError` says which file and why not."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"cannot read {name_of(path)}: {reason(error)}") from error
     try:
         return _read_all(descriptor, name_of(path))
