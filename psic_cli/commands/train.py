@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from psic_cli import zoo
+from psic_cli.bitstream.container import Header
 from psic_cli.commands import options
 from psic_cli.errors import InputError, OutputError, UsageError
 from psic_cli.shell import streams
@@ -78,6 +79,8 @@ def train(
         assert folder is not None
         source = config if config is not None else folder / CONFIG_FILE
         settings = load_config(source)
+        if export is not None:
+            _check_name(name or settings.name)
         place = zoo.choose_device(device.value)
         if resume is None:
             _begin(source, folder, settings)
@@ -87,6 +90,14 @@ def train(
         if export is not None:
             _export(run, export, name or settings.name, extra)
     return ExitCode.OK
+
+
+def _check_name(name: str) -> None:
+    """UsageError for a name that no header can carry: now rather than after training."""
+    try:
+        Header(1, 1, quality=50, strength=100, model=name, weights_hash=bytes(8), sealed=True, grey=False)
+    except ValueError as error:
+        raise UsageError(str(error), "name it with --name") from error
 
 
 def _begin(source: Path, folder: Path, settings: TrainingConfig) -> None:

@@ -65,7 +65,7 @@ class CompressionStage:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         results: dict[str, float] = {}
-        for number in VALIDATION_LEVELS:
+        for number in VALIDATION_LEVELS if self.held_out else ():
             pairs = []
             for x in self.held_out:
                 bpp, mse = self.rate_and_distortion(
