@@ -63,7 +63,9 @@ def search_path() -> list[Path]:
     package = Path(__file__).parent
     own = package / "models" if (package / "models").is_dir() else package.parent / "models"
     chosen = os.environ.get("PSIC_MODELS")
-    return [Path(chosen), own] if chosen else [own]
+    if not chosen or Path(chosen).resolve() == own.resolve():
+        return [own]
+    return [Path(chosen), own]
 
 
 def list_models() -> list[Card]:

