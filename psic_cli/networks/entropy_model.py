@@ -215,7 +215,7 @@ class FrozenScaling(nn.Module):
 
     def __init__(self, gain: Tensor, offset: Tensor, inverse: Tensor) -> None:
         super().__init__()
-        if gain.min() < 1 or gain.max() > GAIN_MAX or offset.abs().max() > N_SCALES:
+        if not (gain.min() >= 1 and gain.max() <= GAIN_MAX and offset.abs().max() <= N_SCALES):  # catches NaN too
             raise ValueError("a gain or an offset of the latents is out of range")
         self.register_buffer("gain", gain)
         self.register_buffer("offset", offset)

@@ -1,0 +1,209 @@
+"""The network as a whole: what is stored and loaded, what training reaches, and what it does before any training."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from psic_cli.networks.cltg import Condition
+from psic_cli.networks.network import SYMBOL_MAX, NetworkConfig, PsicNetwork, clamp_z
+
+SMALL = NetworkConfig(
+    width=32,
+    deep_width=40,
+    latents=24,
+    private=4,
+    hyper_width=8,
+    hyper_latents=6,
+    analysis_blocks=2,
+    synthesis_blocks=2,
+    deep_blocks=1,
+    cltg_hidden=16,
+    levels=16,
+)
+NEUTRAL = Condition(strength=0.0, machine=0.0, short_side=224).tensor(224)
+
+
+def network(config: NetworkConfig = SMALL) -> PsicNetwork:
+    """With every parameter different from zero."""
+    torch.manual_seed(1)
+    made = PsicNetwork(config)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return made
+
+
+def loaded(made: PsicNetwork) -> PsicNetwork:
+    return PsicNetwork.from_tensors(made.config, made.to_tensors())
+
+
+# Stored and loaded
+
+
+def test_what_is_loaded_is_what_was_stored():
+    first = network().to_tensors()
+    again = PsicNetwork.from_tensors(SMALL, first).to_tensors()
+    assert first.keys() == again.keys()
+    for key, value in first.items():
+        assert value.dtype == again[key].dtype
+        assert torch.equal(value, again[key]), key
+
+
+def test_everything_that_decides_a_table_is_stored_as_an_integer():
+    tensors = network().to_tensors()
+    for key, tensor in tensors.items():
+        if key.startswith("h_s.") or key in ("scaling.gain", "scaling.offset"):
+            assert not tensor.dtype.is_floating_point, key
+        assert tensor.is_contiguous()
+
+
+def test_a_loaded_network_predicts_what_the_trained_one_did():
+    trained = network().eval()
+    found = loaded(trained)
+    z, level = torch.randint(-60, 60, (1, 6, 3, 2)), torch.tensor([7])
+    for one, other in zip(trained.predict(z.float(), level), found.predict(z.double(), level), strict=True):
+        assert torch.equal(one.double(), other)
+    found.use_integers(torch.float32)
+    assert found.integer_type == torch.float32
+    for one, other in zip(trained.predict(z.float(), level), found.predict(z.float(), level), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_loaded_network_is_ready_to_code():
+    found = loaded(network())
+    assert not found.training
+    assert not any(parameter.requires_grad for parameter in found.parameters())
+    assert found.integer_type == torch.float64
+    half = {key: value.half().float() for key, value in network().g_s.state_dict().items()}
+    for key, value in found.g_s.state_dict().items():
+        assert torch.equal(value, half[key]), key
+
+
+@pytest.mark.parametrize("missing", ["g_a.stem.weight", "g_s.cltg.heads.0.weight", "h_s.3.bias", "scaling.offset"])
+def test_a_missing_tensor_is_noticed(missing):
+    tensors = network().to_tensors()
+    del tensors[missing]
+    with pytest.raises((KeyError, RuntimeError, ValueError)):
+        PsicNetwork.from_tensors(SMALL, tensors)
+
+
+@pytest.mark.parametrize(
+    "change", [{"latents": 23}, {"hyper_latents": 7}, {"levels": 15}, {"synthesis_blocks": 3}, {"width": 48}]
+)
+def test_weights_of_another_size_are_noticed(change):
+    with pytest.raises((KeyError, RuntimeError, ValueError)):
+        PsicNetwork.from_tensors(dataclasses.replace(SMALL, **change), network().to_tensors())
+
+
+def test_a_network_that_is_not_exact_is_neither_stored_nor_loaded():
+    made = network()
+    tensors = made.to_tensors()
+    tensors["h_s.2.weight"][:] = 30000
+    with pytest.raises(ValueError, match="layer 2"):
+        PsicNetwork.from_tensors(SMALL, tensors)
+    with torch.no_grad():
+        made.h_s.convolutions()[2].weight.fill_(60.0)
+    with pytest.raises(ValueError, match="layer 2"):
+        made.to_tensors()
+
+
+# Training reaches everything
+
+
+def test_every_parameter_gets_a_gradient():
+    made = network().train()
+    with torch.no_grad():  # integer layers are coarse: signals of a fraction of a step would end in zeros
+        made.h_a.layers[-1].weight.mul_(100)
+        for layer in made.h_s.convolutions():
+            layer.weight.mul_(3)
+            layer.bias.abs_().add_(0.1)
+    x, level = torch.rand(2, 3, 128, 128), torch.tensor([3, 9])
+    y, z = made.analyse(x)
+    mean, index = made.predict(z, level)
+    scaled = y * made.scaling.integer_gain(level) / 1024
+    y_hat = made.restore(scaled - mean / 16, mean, level)
+    x_hat = made.synthesise(y_hat, torch.tensor([[1.0, 0.0, 0.5], [0.3, 1.0, -0.2]]))
+    ((x_hat - x).square().sum() + index.square().sum() + (scaled - mean / 16).square().sum()).backward()
+    without = [
+        name
+        for name, parameter in made.named_parameters()
+        if parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.any()
+    ]
+    assert without == []
+
+
+def test_training_and_evaluation_compute_the_same():
+    made = network()
+    x, conditions = torch.rand(2, 3, 128, 64), torch.tensor([[1.0, 0.0, 0.5], [0.3, 1.0, -0.2]])
+    with torch.no_grad():
+        results = []
+        for one in (made.train(), made.eval()):
+            y, z = one.analyse(x)
+            results.append((y, z, one.synthesise(y, conditions), *one.predict(clamp_z(z), torch.tensor([3, 9]))))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+# Before any training
+
+
+def test_an_untrained_codec_is_a_block_transform_codec():
+    """With as many latents as there are numbers in a block, synthesis undoes analysis."""
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        width=192, deep_width=768, latents=768, hyper_width=8, hyper_latents=4, analysis_blocks=1, synthesis_blocks=1
+    )
+    made = PsicNetwork(config).eval()
+    x = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 9), (64, 64), mode="bicubic").clamp(0, 1)
+    with torch.no_grad():
+        y, _ = made.analyse(x)
+        x_hat = made.synthesise(y, NEUTRAL)
+    assert (x_hat - x).square().mean() < 1e-6
+
+
+def test_fewer_latents_lose_the_least_important_part():
+    torch.manual_seed(0)
+    x = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 9), (64, 64), mode="bicubic").clamp(0, 1)
+    errors = []
+    for latents in (6, 24, 96):
+        config = NetworkConfig(width=192, deep_width=256, latents=latents, hyper_width=8, hyper_latents=4)
+        made = PsicNetwork(config).eval()
+        with torch.no_grad():
+            errors.append(float((made.synthesise(made.analyse(x)[0], NEUTRAL) - x).square().mean()))
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.005
+
+
+def test_an_untrained_condition_changes_nothing():
+    made = PsicNetwork(SMALL).eval()
+    y = torch.randn(1, 24, 4, 4)
+    with torch.no_grad():
+        full = made.synthesise(y, NEUTRAL)
+        assert torch.equal(made.synthesise(y, Condition(1.0, 1.0, 1000).tensor(2000)), full)
+
+
+# Symbols
+
+
+def test_symbols_and_their_inverse_fit_together():
+    made = loaded(network())
+    y, level = torch.randn(1, 24, 4, 4) * 50, torch.tensor([12])
+    mean = torch.randint(-300, 300, y.shape)
+    symbols = made.quantise(y, mean, level)
+    assert torch.equal(symbols, symbols.round())
+    gain = made.scaling.integer_gain(level) / 1024
+    assert (((symbols + mean / 16) / gain - y).abs() <= 0.5001 / gain).all()
+    restored = made.restore(symbols, mean, level)
+    torch.testing.assert_close(restored, (symbols + mean / 16) * made.scaling.inverse_gain(level))
+
+
+def test_symbols_of_hopeless_latents_are_clamped():
+    made = loaded(network())
+    y = torch.tensor([1e9, -1e9]).repeat(12).reshape(1, 24, 1, 1)
+    assert made.quantise(y, torch.zeros(1, 24, 1, 1), torch.tensor([15])).abs().eq(SYMBOL_MAX).all()
+
+
+def test_z_is_rounded_and_clamped():
+    z = torch.tensor([-1e6, -127.4, -0.5, 0.49, 0.5, 126.6, 1e6])
+    assert clamp_z(z).tolist() == [-127, -127, 0, 0, 1, 127, 127]
