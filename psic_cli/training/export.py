@@ -4,6 +4,7 @@ stays a float.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -27,10 +28,9 @@ TAIL_MASS = 2.0**-16  # what a z table leaves to its escape on each side
 @torch.no_grad()
 def z_probabilities(rate: RateModel, channels: int) -> list[tuple[int, np.ndarray]]:
     """For each channel of z the first symbol of its table and the probabilities of all symbols in it."""
-    prior = rate.prior.double().cpu().eval()
+    prior = copy.deepcopy(rate.prior).double().cpu().eval()  # training may go on with its own
     symbols = torch.arange(-Z_MAX, Z_MAX + 1, dtype=torch.float64)
     likelihood = prior._likelihood(symbols.expand(channels, 1, -1))[0][:, 0].clamp_min(0).numpy()
-    rate.prior.float()
     tables = []
     for row in likelihood:
         row = row / max(1.0, row.sum())
