@@ -11,16 +11,15 @@ import json
 import logging
 import math
 import os
-import random
 import signal
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from psic_cli.errors import InputError
 from psic_cli.networks.network import NetworkConfig, PsicNetwork
 from psic_cli.training.config import StageConfig, TrainingConfig
 from psic_cli.training.rate import RateModel
@@ -70,7 +69,10 @@ class Run:
             "network_config": self.network.config.to_dict(),
             "stage": stage and {"name": stage.name, "step": step, "state": stage.state()},
             "optimiser": optimiser and optimiser.state_dict(),
-            "random": {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": np.random.get_state()},
+            "random": {
+                "torch": torch.get_rng_state(),
+                "cuda": [] if self.device == "cpu" else torch.cuda.get_rng_state_all(),
+            },
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
@@ -83,11 +85,19 @@ class Run:
         self.network.load_state_dict(state["network"])
         self.rate.load_state_dict(state["rate"])
         self.finished = state["finished"]
+        _restore_random(state)
         return state
 
     def write_log(self, entry: dict[str, Any]) -> None:
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+
+
+def _restore_random(state: dict[str, Any]) -> None:
+    """Go on drawing where the checkpoint was saved; numpy's generators are in the states of the stages."""
+    torch.set_rng_state(state["random"]["torch"].cpu())
+    for number, one in zip(range(torch.cuda.device_count()), state["random"].get("cuda", []), strict=False):
+        torch.cuda.set_rng_state(one.cpu(), number)
 
 
 def learning_rate(config: StageConfig, step: int) -> float:
@@ -109,7 +119,7 @@ def run_stage(run: Run, stage: Stage, resumed: dict[str, Any] | None) -> None:
         first = resumed["stage"]["step"]
         stage.load_state(resumed["stage"]["state"])
         optimiser.load_state_dict(resumed["optimiser"])
-        torch.set_rng_state(resumed["random"]["torch"].cpu())
+        _restore_random(resumed)  # again: making the stage has drawn numbers
     stopping = False
 
     def stop(*_: object) -> None:
@@ -160,10 +170,15 @@ def run_stage(run: Run, stage: Stage, resumed: dict[str, Any] | None) -> None:
 
 
 def train(config: TrainingConfig, folder: Path, device: str = "cpu") -> Run:
-    """Run the stages that are not finished yet, from the checkpoint in `folder` if there is one."""
+    """Run the stages that are not finished yet, from the checkpoint in `folder` if there is one.
+
+    Raises InputError for a configuration that cannot be trained.
+    """
     from psic_cli.training.compression import CompressionStage
     from psic_cli.training.protection import ProtectionStage
 
+    if config.protection.steps and not config.protection.vlps:  # now rather than after the first stage
+        raise InputError("protection needs a vision-language model to protect against", "name some: vlps = [...]")
     torch.set_flush_denormal(True)
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(config, folder, device)
