@@ -1,0 +1,78 @@
+"""The integers in a file do not depend on the machine: threads, instruction sets, kernel libraries, float types, GPU.
+
+Each case is one process that decodes every frozen file and a large prediction, with its integers carried in float64 and
+in float32. Linear algebra libraries are told to behave like older processors too.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from psic_cli import zoo
+from tests.exact_process import predictions
+
+ROOT = Path(__file__).parent.parent
+MANIFEST = json.loads((ROOT / "tests" / "vectors" / "manifest.json").read_text("utf-8"))
+pytestmark = pytest.mark.usefixtures("tiny_models")
+HERE = torch.backends.cpu.get_cpu_capability()
+ORDER = ["DEFAULT", "AVX2", "AVX512"]
+AVAILABLE = ORDER[: ORDER.index(HERE) + 1] if HERE in ORDER else [HERE]
+
+# name: (threads, ATEN_CPU_CAPABILITY, MKL's and oneDNN's instruction sets, mkldnn on)
+SETTINGS = {
+    "as-it-comes": (1, None, None, None, True),
+    "two-threads-avx512": (2, "avx512", "AVX512", "AVX512_CORE", True),
+    "two-threads-avx2-without-mkldnn": (2, "avx2", "AVX2", "AVX2", False),
+    "plain-instructions": (1, "default", "SSE4_2", "SSE41", True),
+}
+
+
+def integers_in_a_process(*arguments, **variables):
+    environment = {**os.environ, **variables}
+    command = [sys.executable, "-m", "tests.exact_process", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def check(integers):
+    """Each frozen file has its frozen integers in both float types; large predictions are those of this process."""
+    for name, entry in MANIFEST["files"].items():
+        for float_type in ("float64", "float32"):
+            assert integers[f"{name} {float_type}"] == entry["symbols"], (name, float_type)
+    expected = predictions(zoo.load("tiny"))
+    assert integers["predictions float64"] == expected
+    assert integers["predictions float32"] == expected
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_integers_are_the_same_in_every_setting_of_a_processor(name):
+    threads, capability, mkl, onednn, mkldnn = SETTINGS[name]
+    if capability and capability.upper() not in AVAILABLE:
+        pytest.skip(f"this processor has no {capability}")
+    variables = {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "ATEN_CPU_CAPABILITY": capability,
+        "MKL_ENABLE_INSTRUCTIONS": mkl,
+        "ONEDNN_MAX_CPU_ISA": onednn,
+    }
+    result = integers_in_a_process(
+        *([] if mkldnn else ["--without-mkldnn"]), **{key: value for key, value in variables.items() if value}
+    )
+    setting = result["setting"]
+    assert setting["threads"] == threads
+    assert setting["capability"] == (capability.upper() if capability else HERE)
+    assert setting["mkldnn"] is mkldnn
+    check(result["integers"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_integers_are_the_same_on_a_gpu():
+    check(integers_in_a_process("--device", "cuda")["integers"])
