@@ -1,8 +1,6 @@
 """The container: what goes in comes out, and whatever is not exactly a .psic file is refused."""
 
 import tracemalloc
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,63 +8,21 @@ from hypothesis import strategies as st
 
 from psic_cli.bitstream.container import (
     MAGIC,
-    MAX_PIXELS,
-    MAX_SIDE,
     Container,
     Header,
     Section,
     associated_data,
     pack,
     pack_sections,
-    quality_level,
     unpack,
     unpack_sections,
 )
 from psic_cli.bitstream.reader import pack_varint
 from psic_cli.errors import FormatError
+from tests.bitstream.handmade import SEAL, Y_PRIVATE, Y_PUBLIC, Z, file_of, header_bytes, refusal, section
 from tests.bitstream.strategies import OPEN, SEALED, WEIGHTS_HASH, containers, with_checksum
 
 BOTH = pytest.mark.parametrize("container", [SEALED, OPEN], ids=["sealed", "open"])
-
-
-def refusal(data: bytes, read: Callable[[bytes], object] = unpack) -> FormatError:
-    """The FormatError that these bytes give, whose words are held to the house style on the way."""
-    with pytest.raises(FormatError) as caught:
-        read(data)
-    message = str(caught.value)
-    assert message[0].islower(), message
-    assert not message.endswith("."), message
-    assert message.isascii(), message
-    assert message.isprintable(), message
-    return caught.value
-
-
-def header_bytes(
-    flags: int = 1,
-    width: bytes = b"\x05",
-    height: bytes = b"\x05",
-    quality: int = 50,
-    strength: int = 100,
-    name: bytes = b"m",
-    name_length: int | None = None,
-    rest: bytes = WEIGHTS_HASH,
-) -> bytes:
-    length = len(name) if name_length is None else name_length
-    return bytes((flags,)) + width + height + bytes((quality, strength, length)) + name + rest
-
-
-def section(number: int, payload: bytes = b"") -> bytes:
-    return bytes((number,)) + pack_varint(len(payload)) + payload
-
-
-Z, Y_PUBLIC, Y_PRIVATE, SEAL = (section(number) for number in (0x01, 0x02, 0x03, 0x7F))
-
-
-def file_of(*sections: bytes, header: bytes | None = None, count: bytes | None = None, after: bytes = b"") -> bytes:
-    """A file put together by hand, its checksum right."""
-    fields = header_bytes() if header is None else header
-    number = pack_varint(len(sections)) if count is None else count
-    return with_checksum(MAGIC + b"\x01" + pack_varint(len(fields)) + fields + number + b"".join(sections) + after)
 
 
 # Round trips
@@ -207,101 +163,6 @@ def test_version_0_does_not_exist():
     assert "version 0" in str(refusal(with_checksum(MAGIC + b"\x00" + bytes(40))))
 
 
-# Headers
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"width": 0},
-        {"height": 0},
-        {"width": -1},
-        {"width": MAX_SIDE + 1},
-        {"height": MAX_SIDE + 1},
-        {"width": MAX_SIDE, "height": MAX_PIXELS // MAX_SIDE + 1},
-        {"width": 5.0},
-        {"width": True},
-        {"quality": 0},
-        {"quality": 101},
-        {"strength": -1},
-        {"strength": 101},
-        {"model": ""},
-        {"model": "a" * 33},
-        {"model": "Psic"},
-        {"model": "a b"},
-        {"model": "../a"},
-        {"model": "é"},
-        {"weights_hash": b"7 bytes"},
-        {"weights_hash": "8 letter"},
-    ],
-    ids=str,
-)
-def test_a_header_outside_its_ranges_cannot_be_made(wrong):
-    right: dict[str, Any] = {
-        "width": 5,
-        "height": 5,
-        "quality": 50,
-        "strength": 100,
-        "model": "m",
-        "weights_hash": WEIGHTS_HASH,
-    }
-    Header(**right, sealed=True)
-    with pytest.raises(ValueError, match=f"{next(iter(wrong)).replace('_', ' ')}|pixels"):
-        Header(**{**right, **wrong}, sealed=True)
-
-
-@pytest.mark.parametrize(
-    ("header", "words"),
-    [
-        (header_bytes(flags=5), "flags 0x05"),
-        (header_bytes(width=b"\x00"), "width 0"),
-        (header_bytes(height=pack_varint(MAX_SIDE + 1)), f"height {MAX_SIDE + 1}"),
-        (header_bytes(width=pack_varint(MAX_SIDE), height=pack_varint(MAX_SIDE)), "pixels"),
-        (header_bytes(width=b"\xff\xff\xff\xff\x0f"), "width 4294967295"),
-        (header_bytes(quality=0), "quality 0"),
-        (header_bytes(quality=101), "quality 101"),
-        (header_bytes(strength=101), "strength 101"),
-        (header_bytes(name=b""), "model name"),
-        (header_bytes(name=b"m" * 33), "model name"),
-        (header_bytes(name=b"m\n"), "model name"),
-        (header_bytes(name=b"\xe9"), "model name"),
-        (header_bytes(name_length=200), "announced"),
-        (header_bytes(rest=WEIGHTS_HASH[:-1]), "announced"),
-        (header_bytes(rest=WEIGHTS_HASH + b"\x00"), "left over in the header: 1"),
-        (b"", "announced"),
-    ],
-)
-def test_a_header_outside_its_ranges_is_not_read(header, words):
-    unpack(file_of(Z, Y_PUBLIC, SEAL))
-    assert words in str(refusal(file_of(Z, Y_PUBLIC, SEAL, header=header)))
-
-
-def test_numbers_have_one_spelling():
-    padded = {1: b"\x85\x00", 2: b"\x85\x80\x00", 4: b"\x85\x80\x80\x80\x00", 5: b"\x85\x80\x80\x80\x80\x00"}
-    for number in padded.values():
-        assert "number" in str(refusal(file_of(Z, Y_PUBLIC, SEAL, header=header_bytes(width=number))))
-    assert "shortest" in str(refusal(file_of(Z, Y_PUBLIC, SEAL, count=b"\x83\x00")))
-    assert "shortest" in str(refusal(file_of(Z, Y_PUBLIC, b"\x7f\x80\x00")))
-
-
-@pytest.mark.parametrize("number", [b"\x80\x80\x80\x80\x10", b"\xff" * 4 + b"\x7f", b"\xff" * 9 + b"\x01"])
-def test_numbers_beyond_32_bits_are_refused(number):
-    assert "above 4294967295" in str(refusal(file_of(Z, Y_PUBLIC, b"\x7f" + number)))
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_numbers_come_back(value):
-    packed = pack_varint(value)
-    assert len(packed) == max(1, -(-value.bit_length() // 7))
-    assert packed[-1] < 0x80
-
-
-@pytest.mark.parametrize("value", [-1, 2**32])
-def test_numbers_outside_32_bits_are_not_written(value):
-    with pytest.raises(ValueError, match=str(value)):
-        pack_varint(value)
-
-
 # Sections
 
 
@@ -422,24 +283,3 @@ def test_only_private_sections_are_written_inside_the_seal():
 def test_payloads_are_bytes():
     with pytest.raises(ValueError, match="not bytes"):
         pack_sections({Section.Y_PRIVATE: bytearray(4)})  # type: ignore[dict-item]
-
-
-# Quality
-
-
-def test_the_ends_of_the_quality_scale_are_the_ends_of_the_levels():
-    for levels in (1, 2, 3, 8, 64, 100, 200):
-        assert (quality_level(1, levels), quality_level(100, levels)) == (0, levels - 1)
-
-
-def test_quality_levels_rise_evenly_and_leave_none_out():
-    reached = [quality_level(quality, 64) for quality in range(1, 101)]
-    assert sorted(set(reached)) == list(range(64))
-    assert reached == sorted(reached)
-    assert all(abs(level - (quality - 1) * 63 / 99) <= 0.5 for quality, level in enumerate(reached, 1))
-
-
-@pytest.mark.parametrize(("quality", "levels"), [(0, 64), (101, 64), (50, 0)])
-def test_a_level_for_nothing_is_an_error(quality, levels):
-    with pytest.raises(ValueError, match=r"quality|levels"):
-        quality_level(quality, levels)
