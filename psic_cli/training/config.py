@@ -50,9 +50,7 @@ class ProtectionConfig(StageConfig):
     private_share: float = 0.10  # of the bits, sealed
     learning_rate: float = 3e-4
     warm_up: int = 100
-    forced_weight: float = (
-        0.25  # of the shielding term of the forced decode (full condition without the sealed latents)
-    )
+    forced_weight: float = 0.1  # of the shield on the forced decode: full condition, sealed latents unknown
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ SIDES = [224, 224, 224, 256, 320, 448]  # pixels, one is drawn for each batch
 LARGE_SIDES = [640, 896]  # also drawn where the data has large photos
 PIXELS = 8 * 224 * 224  # per batch
 EXTRA_EVERY = 4  # machine and forced decodes take turns, each in one step of so many
+BUDGETS = 4  # ranges of quality levels, each with a weight of its own: what a shield costs differs between them
 
 
 def allowed_loss(full_psnr: Tensor, budget_db: float) -> Tensor:
@@ -68,7 +69,7 @@ class ProtectionStage:
         self.source = ScaleSource(photos + pairs + large, sides, run.config.seed)
         run.network.config = replace(run.network.config, largest_side=max(sides))
         self.held_out = ScaleSource(held_out[:64] or photos[:64], [224], seed=0)
-        self.budget = Budget(weight=1.0)
+        self.budgets = [Budget(weight=2.0, pace=0.03) for _ in range(BUDGETS)]
         self.steps = 0
         run.network.requires_grad_(False).eval()
         run.network.g_s.requires_grad_(True).train()
@@ -84,20 +85,23 @@ class ProtectionStage:
         strength = torch.where(torch.rand_like(strength) < 0.5, torch.ones_like(strength), strength)
         scale = torch.full_like(strength, math.log2(x.shape[2] / WITNESS_SIDE))
         none = torch.zeros_like(strength)
+        band = level * BUDGETS // network.config.levels
+        weight = torch.tensor([budget.weight for budget in self.budgets], device=x.device)[band]
         with torch.autocast(x.device.type, torch.bfloat16):
             with torch.no_grad():
                 y_full, y_public = self._latents(x, level)
                 originals = [vlp.encode_image(x) for vlp in self.vlps]
-            full = decibels((self._decode(y_full, none, none, scale) - x).square().mean((1, 2, 3)))
+            x_full = self._decode(y_full, none, none, scale)
+            full = decibels((x_full - x).square().mean((1, 2, 3)))
             x_protected = self._decode(y_public, strength, none, scale)
             protected = decibels((x_protected - x).square().mean((1, 2, 3)))
             seen = recognition(self.vlps, self._diversify(shown(x_protected)), originals)
-            loss = full.mean() + self.budget.weight * protected.mean() + self.SHIELD * (strength[:, 0] * seen).mean()
+            loss = full.mean() + (weight * protected).mean() + self.SHIELD * (strength[:, 0] * seen).mean()
             figures = {
                 "full": -full.mean().item(),
                 "protected": -protected.mean().item(),
                 "cosine": seen[strength[:, 0] == 1].mean().item() if bool((strength == 1).any()) else 0.0,
-                "budget_weight": self.budget.weight,
+                "budget_weight": weight.mean().item(),
             }
             if self.steps % EXTRA_EVERY == 0:
                 x_machine = self._decode(y_full, none, torch.ones_like(none), scale)
@@ -105,13 +109,17 @@ class ProtectionStage:
                 machine = decibels((x_machine - x).square().mean((1, 2, 3)))
                 loss = loss + self.SHIELD * (1 - cosine).mean() + machine.mean()
             elif self.steps % EXTRA_EVERY == EXTRA_EVERY // 2:
-                x_forced = self._decode(y_public, none, none, scale)
-                forced = recognition(self.vlps, shown(x_forced), originals)
-                loss = loss + self.config.forced_weight * self.SHIELD * forced.mean()
+                # Both have the full version's condition: what spoils one must not spoil the other.
+                forced = recognition(self.vlps, shown(self._decode(y_public, none, none, scale)), originals)
+                kept = recognition(self.vlps, shown(x_full), originals)
+                loss = loss + self.SHIELD * (self.config.forced_weight * forced + 1 - kept).mean()
         strongest = strength[:, 0] == 1
         if bool(strongest.any()):
-            lost = (protected - full).detach()
-            self.budget.update((lost - allowed_loss(-full.detach(), self.config.budget_db))[strongest].mean().item())
+            excess = (protected - full).detach() - allowed_loss(-full.detach(), self.config.budget_db)
+            for number, budget in enumerate(self.budgets):
+                concerned = strongest & (band == number)
+                if bool(concerned.any()):
+                    budget.update(excess[concerned].mean().item())
         self.steps += 1
         return loss, figures
 
@@ -165,10 +173,12 @@ class ProtectionStage:
     def state(self) -> dict[str, Any]:
         return {
             "pictures": self.source.generator.bit_generator.state,
-            "budget": self.budget.weight,
+            "budgets": [budget.weight for budget in self.budgets],
             "steps": self.steps,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.source.generator.bit_generator.state = state["pictures"]
-        self.budget.weight, self.steps = state["budget"], state["steps"]
+        for budget, weight in zip(self.budgets, state["budgets"], strict=True):
+            budget.weight = weight
+        self.steps = state["steps"]
