@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,12 @@ WEIGHTS_VERSION = 1  # of the tensors' names and meaning, bitstream/FORMAT.md se
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a model without loading it. `data` is card.json as read."""
+    """What is known of a model without loading it. `data` is card.json as read; the rest tells cards apart."""
 
     name: str
     path: Path
     sha256: str
-    data: dict[str, Any]
+    data: dict[str, Any] = field(compare=False)
 
     @property
     def weights(self) -> Path:
@@ -159,11 +159,11 @@ def load(
     integers, float64 | float32; the result is the same, which `psic info --symbols` lets anybody check. ModelError as
     in `find_card`, `verify`.
     """
-    return _load(find_card(name, weights_hash).path, device, precision, integers)
+    return _load(find_card(name, weights_hash), device, precision, integers)
 
 
 @lru_cache(maxsize=4)
-def _load(folder: Path, device: str, precision: str, integers: str) -> Model:
+def _load(card: Card, device: str, precision: str, integers: str) -> Model:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load as load_tensors
@@ -171,8 +171,7 @@ def _load(folder: Path, device: str, precision: str, integers: str) -> Model:
     from psic_cli.bitstream.tables import TableSet
     from psic_cli.networks.network import NetworkConfig, PsicNetwork
 
-    card = read_card(folder)
-    data = _verified_bytes(card)
+    folder, data = card.path, _verified_bytes(card)
     try:
         if card.data["weights_version"] != WEIGHTS_VERSION:
             raise ModelError(
