@@ -114,6 +114,7 @@ def decode(
                 if audience is Audience.MACHINE and key is None and header.sealed:
                     message = "the machine version of a sealed file needs the key"
                     raise ConditionError(message, "name it with --condition FILE, or use --full for your own key")
+            outcome.lap("read")
             secret = key.secret() if key is not None and header.sealed else None
             with network, batch.naming(task.source_name):
                 from psic_cli import codec
@@ -129,6 +130,7 @@ def decode(
                     precision=precision.value,
                     max_pixels=max_pixels,
                 )
+            outcome.lap("decode")
             with batch.naming(task.source_name):
                 outcome.data = pictures.write_picture(picture, kind_of_picture, warn=outcome.warn)
             outcome.words = version.value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from psic_cli.bitstream.container import MAX_SIDE
+from psic_cli.bitstream.container import MAX_PIXELS, MAX_SIDE
 from psic_cli.commands import options
 from psic_cli.errors import InputError, UsageError
 from psic_cli.shell.exit_codes import ExitCode
@@ -27,7 +27,7 @@ def encode(
     ] = None,
     quality: Annotated[
         int,
-        typer.Option("-q", "--quality", metavar="N", min=1, max=100, help="100 is best; 30 to 70 suits photos."),
+        typer.Option("-q", "--quality", metavar="N", min=1, max=100, help="100 is best."),
     ] = _DEFAULT_QUALITY,
     condition: Annotated[
         str | None, typer.Option("--condition", metavar="FILE", help="Key file to seal with, instead of your own key.")
@@ -116,13 +116,15 @@ def encode(
             with batch.naming(task.source_name):
                 picture = pictures.read_picture(source, max_pixels=max_pixels, strip=strip, warn=outcome.warn)
                 outcome.width, outcome.height = picture.width, picture.height
-                _check_sides(picture)
+                _check_container_holds(picture)
+            outcome.lap("read")
             secret = None if key is None else key.secret()
             with network, batch.naming(task.source_name):
                 from psic_cli import codec
 
                 percent = round(100 * strength)
                 outcome.data = codec.encode(picture, secret, model=load(), quality=quality, strength=percent)
+            outcome.lap("encode")
             outcome.coded_bytes = len(outcome.data)
             outcome.words = f"{batch.rate_bpp(outcome):.2f} bpp"
             outcome.facts = {"model": card.name, "quality": quality, "sealed": secret is not None}
@@ -130,8 +132,7 @@ def encode(
         return batch.run(todo, work, rules, standard, doing="encoding")
 
 
-def _check_sides(picture: Picture) -> None:
-    if max(picture.width, picture.height) > MAX_SIDE:
-        raise InputError(
-            f"the picture has {picture.width} x {picture.height} pixels, and at most {MAX_SIDE} fit per side"
-        )
+def _check_container_holds(picture: Picture) -> None:
+    if max(picture.width, picture.height) > MAX_SIDE or picture.pixels > MAX_PIXELS:
+        message = f"the picture has {picture.width} x {picture.height} pixels, more than a .psic file holds"
+        raise InputError(message, f"at most {MAX_SIDE} per side and {MAX_PIXELS} in all")

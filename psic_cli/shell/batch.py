@@ -38,9 +38,14 @@ class Outcome:
     words: str = ""
     facts: Record = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    laps: list[tuple[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     skipped: bool = False
     error: BaseException | None = None
+
+    def lap(self, name: str) -> None:
+        """Note that a step ends now, for the timings that -v shows."""
+        self.laps.append((name, time.monotonic()))
 
     def warn(self, text: str) -> None:
         """Note something that worked but may surprise: it is said when the task's turn comes."""
@@ -131,6 +136,7 @@ def _attempt(outcome: Outcome, work: Work, rules: Rules, streams: Streams) -> Ou
     """Do one task from checks to output; its error is kept, except for what must end the process."""
     task = outcome.task
     started = time.monotonic()
+    outcome.lap("start")
     try:
         if task.destination is not None and rules.skip_existing and task.destination.exists():
             outcome.skipped = True
@@ -145,6 +151,7 @@ def _attempt(outcome: Outcome, work: Work, rules: Rules, streams: Streams) -> Ou
                 make_folder(task.destination.parent)
             write_file(task.destination, outcome.data, overwrite=rules.force)
         outcome.bytes_out = len(outcome.data)
+        outcome.lap("write")
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # PanicException of a Rust library is no Exception
@@ -180,6 +187,8 @@ def _say(outcome: Outcome, is_batch: bool) -> None:
         parts = (f"{task.source_name} -> {task.destination_name}", sizes, outcome.words, seconds_text(outcome.seconds))
         line = "  ".join(part for part in parts if part)
         terminal.say(line) if task.destination is not None else terminal.detail(line)
+        steps = zip(outcome.laps[1:], outcome.laps, strict=False)
+        terminal.detail("  " + "  ".join(f"{name} {end - begin:.2f} s" for (name, end), (_, begin) in steps))
 
 
 def _record(outcome: Outcome) -> Record:

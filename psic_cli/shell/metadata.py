@@ -71,6 +71,16 @@ def upright_xmp(xmp: bytes) -> bytes:
     return re.sub(rb"(<tiff:Orientation>\s*)[2-8](\s*</tiff:Orientation>)", rb"\g<1>1\g<2>", xmp)
 
 
+def raw_profile(text: object) -> bytes | None:
+    """The bytes in a "Raw profile type" text of PNG, which older programs write: a name, a length, then hexadecimal."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:]))
+    except ValueError:
+        return None
+
+
 def tiff_exif(image: Image.Image) -> bytes | None:
     """The descriptive tags of a TIFF file (camera, date, GPS) as an EXIF block; None if there are none."""
     exif = image.getexif()

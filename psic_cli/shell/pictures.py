@@ -17,7 +17,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageErro
 
 from psic_cli.errors import InputError, OutputError
 from psic_cli.picture import Picture
-from psic_cli.shell.metadata import EXIF_PREFIX, tiff_exif, upright_exif, upright_xmp
+from psic_cli.shell.metadata import EXIF_PREFIX, raw_profile, tiff_exif, upright_exif, upright_xmp
 
 # Our own limit is checked before any pixel is decoded, with the option that raises it in the message; Pillow's would
 # warn first.
@@ -214,7 +214,7 @@ def _unidentified(data: bytes) -> InputError:
 def _exif_of(image: Image.Image) -> bytes | None:
     if image.format == "TIFF":
         return tiff_exif(image)
-    data = image.info.get("exif")
+    data = image.info.get("exif") or raw_profile(image.info.get("Raw profile type exif"))
     if not isinstance(data, bytes):
         return None
     data = data.removeprefix(EXIF_PREFIX)

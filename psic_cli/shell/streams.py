@@ -192,7 +192,7 @@ def _write_whole(path: Path, data: bytes, overwrite: bool) -> None:
                 _copy_mode(path, file.fileno())
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
         with _publishing:
             if _stopped:
                 raise KeyboardInterrupt
@@ -234,6 +234,14 @@ def _copy_mode(path: Path, descriptor: int) -> None:
     if hasattr(os, "fchmod"):
         with contextlib.suppress(OSError):  # a new file, or a file of somebody else
             os.fchmod(descriptor, stat.S_IMODE(os.stat(path).st_mode))
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # not every file system can
+            raise
 
 
 def _sync_folder(folder: Path) -> None:

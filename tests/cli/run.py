@@ -63,7 +63,7 @@ def psic_process(
         capture_output=True,
         cwd=cwd,
         env=child_environment(**environment),
-        timeout=120,
+        timeout=300,
     )
     result = Result(done.stdout)
     result.code, result.stderr = done.returncode, done.stderr.decode()

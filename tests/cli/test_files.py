@@ -249,6 +249,13 @@ def test_quiet_says_nothing_but_errors(folder, photo):
     ]
 
 
+def test_verbose_shows_timings_wherever_it_is_typed(folder, photo):
+    for arguments in (["-v", *ENCODE, "photo.png", "-f"], [*ENCODE, "photo.png", "-fv"]):
+        lines = psic(*arguments).stderr.splitlines()
+        assert [word for word in lines[1].split() if word.isalpha() and word != "s"] == ["read", "encode", "write"]
+    assert len(psic(*ENCODE, "photo.png", "-f").stderr.splitlines()) == 1
+
+
 def test_debug_shows_where_an_error_comes_from_wherever_it_is_typed(folder):
     Path("x.png").write_bytes(b"broken")
     for arguments in (["--debug", *ENCODE, "x.png"], [*ENCODE, "x.png", "--debug"]):

@@ -14,11 +14,18 @@ from tests.cli.run import child_environment, command
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
-# Runs psic with a codec that takes for ever, or a disk on which nothing is ever safe.
-_SLOW_NETWORK = "from psic_cli import codec; codec.encode = lambda *a, **o: (say(), time.sleep(60))"
-_SLOW_DISK = "import os; os.fsync = lambda descriptor: (say(), time.sleep(60))"
+# Runs psic with a network that takes for ever, or a disk on which nothing is ever safe. Only the first loads torch.
+_SLOW_NETWORK = "from psic_cli import codec; codec.encode = lambda *a, **o: (say(), time.sleep(600))"
+_NO_NETWORK = """
+import types
+from psic_cli import zoo
+zoo.load = zoo.choose_device = lambda *a, **o: None
+sys.modules["psic_cli.codec"] = psic_cli.codec = types.SimpleNamespace(encode=lambda *a, **o: b"picture")
+"""
+_SLOW_DISK = _NO_NETWORK + "import os; os.fsync = lambda descriptor: (say(), time.sleep(600))"
 _SCRIPT = """
 import sys, time
+import psic_cli
 def say():
     sys.__stderr__.write("working\\n"); sys.__stderr__.flush()
 {patch}
@@ -29,19 +36,25 @@ main()
 
 
 def stop(process: subprocess.Popen, number: int, *, after: bytes) -> tuple[int, str]:
-    """Send a signal once a line has been said; gives the exit code and the rest of standard error."""
+    """Send a signal once a line has been said; gives the exit code and the rest of standard error.
+
+    Fails if the process waits for what it has in work.
+    """
     assert process.stderr is not None
     while (line := process.stderr.readline()) and not line.startswith(after):
         pass
     time.sleep(0.1)
     process.send_signal(number)
-    _, rest = process.communicate(timeout=30)
+    _, rest = process.communicate(timeout=300)
     return process.returncode, rest.decode()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("patch", [_SLOW_NETWORK, _SLOW_DISK])
-@pytest.mark.parametrize("names", [["a.png"], ["a.png", "b.png"]])
+@pytest.mark.parametrize(
+    ("patch", "names"),
+    [(_SLOW_NETWORK, ["a.png", "b.png"]), (_SLOW_DISK, ["a.png", "b.png"]), (_SLOW_DISK, ["a.png"])],
+    ids=["network", "disk", "disk, one picture"],
+)
 def test_an_interrupted_encode_leaves_nothing_behind(folder, number, code, patch, names):
     for name in names:
         (folder / name).write_bytes(picture_bytes())
@@ -50,10 +63,8 @@ def test_an_interrupted_encode_leaves_nothing_behind(folder, number, code, patch
         stderr=subprocess.PIPE,
         env=child_environment(),
     )
-    started = time.monotonic()
     returned, rest = stop(process, number, after=b"working")
     assert returned == code
-    assert time.monotonic() - started < 30, "it waited for the picture in work"
     assert sorted(path.name for path in folder.iterdir()) == names
     assert "Traceback" not in rest
     if number == signal.SIGINT:
@@ -69,7 +80,7 @@ def test_an_interrupt_while_waiting_for_input(folder):
     )
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == ExitCode.INTERRUPTED
     assert said.decode().splitlines()[-1] == "psic: interrupted"
     assert not Path("x.psic").exists()

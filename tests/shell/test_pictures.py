@@ -234,6 +234,18 @@ def _xmp_chunk(xmp: bytes) -> PngImagePlugin.PngInfo:
     return chunks
 
 
+def test_exif_in_the_text_of_a_png_as_older_programs_write_it():
+    block = exif_with(6)
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n", zip=True)
+    picture = read_picture(saved(Image.fromarray(RGB), pnginfo=chunks))
+    assert picture.rgb.shape == (9, 12, 3)
+    assert picture.exif is not None
+    exif = Image.Exif()
+    exif.load(picture.exif)
+    assert (exif[0x0112], exif[0x010F]) == (1, "Maker")
+
+
 def test_strip_drops_exif_and_xmp_but_not_the_profile():
     data = saved(Image.fromarray(RGB), "JPEG", exif=exif_with(6), icc_profile=SRGB, xmp=b"<x/>")
     picture = read_picture(data, strip=True)
