@@ -88,7 +88,7 @@ def summarise(
     count = len(given.pictures)
 
     def per_picture(flags: Tensor) -> npt.NDArray[np.float64]:
-        return np.bincount(owner.numpy(), weights=flags.numpy(), minlength=count)
+        return np.bincount(owner.numpy(), flags.double().numpy(), count).astype(np.float64)
 
     asked = per_picture(torch.ones(len(owner)))
     to_image = {f"r{k}": ratio(per_picture(given.captions < k), asked) for k in DEPTHS}

@@ -1,5 +1,7 @@
 """Pictures and a stand-in for a vision-language model, small enough for every test."""
 
+from typing import TypeVar
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,13 @@ from PIL import Image
 
 from psic_cli import zoo
 
-CLASSES = 4
+T = TypeVar("T")
+
+
+def known(value: T | None) -> T:
+    """A figure that must not be missing."""
+    assert value is not None
+    return value
 
 
 class ColourModel:

@@ -3,6 +3,7 @@ import torch
 
 from psic_cli.errors import InputError
 from psic_cli.evaluation.classification import Answers, answer, check_classes, class_embeddings, summarise
+from tests.evaluation.conftest import known
 
 
 def test_answers_of_hand_made_embeddings():
@@ -27,9 +28,9 @@ def test_figures_by_hand():
     result = summarise("m", "protected", 50, protected, original, full)
     assert result.top1.value == 0.5
     assert result.top5.value == 0.75
-    assert result.kept.value == pytest.approx(2 / 3)
+    assert known(result.kept).value == pytest.approx(2 / 3)
     assert result.agreement.value == 0.75
-    assert result.attack_success.value == 0.5  # two were right in full, one of them is wrong now
+    assert known(result.attack_success).value == 0.5  # two were right in full, one of them is wrong now
     assert summarise("m", "full", 50, full, original, None).attack_success is None
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from psic_cli.evaluation.metrics import average, ms_ssim, psnr, ratio
-from tests.evaluation.conftest import picture
+from tests.evaluation.conftest import known, picture
 
 
 def noisy(rgb, spread, seed=1):
@@ -43,7 +43,7 @@ def test_ms_ssim_agrees_with_the_package_and_falls_with_noise():
     x, y = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].double() for p in (a, b))
     assert ms_ssim(a, b) == pytest.approx(package.ms_ssim(x, y, data_range=255.0).item(), abs=1e-5)
     assert ms_ssim(a, a) == pytest.approx(1)
-    assert ms_ssim(a, noisy(a, 30)) < ms_ssim(a, b) < 1
+    assert known(ms_ssim(a, noisy(a, 30))) < known(ms_ssim(a, b)) < 1
 
 
 def test_small_pictures_have_no_ms_ssim():
@@ -66,7 +66,7 @@ def test_the_interval_of_one_picture_has_no_width():
 
 
 def test_a_ratio_is_of_the_sums_and_undefined_over_nothing():
-    assert ratio([1, 0, 1], [2, 2, 4]).value == 0.25
+    assert known(ratio([1, 0, 1], [2, 2, 4])).value == 0.25
     assert ratio([0, 0], [0, 0]) is None
 
 
