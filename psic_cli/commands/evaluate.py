@@ -120,23 +120,29 @@ def evaluate(
         vlps = seeing.named([load_vlp(spec, place) for spec in vlp or []])
 
         results = report.Results(about=_about(network, qualities, list(vlps)))
+
+        def keep(overwrite: bool = True) -> None:  # after each part: a later one may be stopped
+            if output is not None:
+                streams.write_file(output, report.to_json(results).encode(), overwrite=overwrite)
+
+        keep(overwrite=force)
         if folder is not None:
             with _watching("rate and quality", len(paths), results) as watch:
                 results.rate_distortion = runs.measure_rate_distortion(
                     paths, folder, network, qualities, compared, watch
                 )
+            keep()
         if labels is not None:
             classes = sources.read_class_names(labels)
             with _watching("classification", len(labelled), results) as watch:
                 results.classification = runs.measure_classification(labelled, classes, network, qualities, vlps, watch)
+            keep()
         if captions is not None:
             with _watching("retrieval", len(captioned), results) as watch:
                 results.retrieval = runs.measure_retrieval(captioned, network, qualities, vlps, watch)
-        text = report.to_json(results)
-        if output is not None:
-            streams.write_file(output, text.encode(), overwrite=force)
+            keep()
         if as_json:
-            standard.write_text(text)
+            standard.write_text(report.to_json(results))
         else:
             width = shutil.get_terminal_size().columns if standard_error_is_terminal() else _WIDTH
             terminal.say(report.to_text(results, width))

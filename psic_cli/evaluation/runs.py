@@ -137,13 +137,15 @@ def measure_retrieval(
     watch: Watch | None = None,
 ) -> ImageTextRetrieval:
     """How each model matches each version of pictures and their captions."""
+    owner = [number for number, row in enumerate(rows) for _ in row.captions]
+    texts = [text for row in rows for text in row.captions]
+    # Before the pictures: a missing text tower is better known now than hours later.
+    embedded = {name: vlp.encode_text(texts).detach().float().cpu() for name, vlp in vlps.items()}
     views = _look([row.path for row in rows], model, qualities, vlps, watch)
-    captions = [(view, text) for view, number in enumerate(views.kept) for text in rows[number].captions]
-    owner, texts = [view for view, _ in captions], [text for _, text in captions]
-    found = []
-    for name, vlp in vlps.items():
-        embedded = vlp.encode_text(texts).detach().float().cpu()
-        found += retrieval.retrieve(views, name, embedded, owner, qualities)
+    view_of = {number: view for view, number in enumerate(views.kept)}
+    kept = [place for place, number in enumerate(owner) if number in view_of]
+    owners = [view_of[owner[place]] for place in kept]
+    found = [row for name in vlps for row in retrieval.retrieve(views, name, embedded[name][kept], owners, qualities)]
     return ImageTextRetrieval(_summarise_versions(views, qualities), found)
 
 

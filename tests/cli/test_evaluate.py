@@ -81,6 +81,19 @@ def test_labels_and_captions_are_measured_with_every_version(album, vlp):
     assert data["rate_distortion"] is None
 
 
+def test_what_is_finished_is_kept_when_a_later_part_fails(album, vlp):
+    (album / "broken.png").write_bytes(picture_bytes()[:60])
+    (album / "labels.csv").write_text("image,class_index\nbroken.png,0\n")
+    (album / "classes.txt").write_text("red\nblue\n")
+    done = psic(
+        "evaluate", "album", "--labels", "album/labels.csv", "--vlp", "x", "-q", "50", "-m", "tiny", "-o", "out.json"
+    )
+    assert done.code == ExitCode.INPUT
+    assert "none of 1 pictures could be measured" in done.errors[-1]
+    data = json.loads((album.parent / "out.json").read_text())
+    assert data["rate_distortion"]["summaries"][0]["pictures"] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
