@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -25,12 +26,15 @@ def shown(x_hat: Tensor) -> Tensor:
     return x_hat + (seen - x_hat).detach()
 
 
-def recognition(vlps: list[VisionLanguageModel], pictures: Tensor, originals: list[Tensor]) -> Tensor:
+def recognition(vlps: Sequence[VisionLanguageModel], pictures: Tensor, originals: list[Tensor]) -> Tensor:
     """Cosine between what the models see and what they saw in the original, the mean over models: [B], to be minimised.
 
     originals: for each model the unit vectors [B, D] of the original pictures.
     """
-    cosines = [(vlp.encode_image(pictures) * own).sum(1) for vlp, own in zip(vlps, originals, strict=True)]
+    # In float32 under autocast too: bfloat16 knows only every 256th of a cosine near 1.
+    cosines = [
+        (vlp.encode_image(pictures).float() * own.float()).sum(1) for vlp, own in zip(vlps, originals, strict=True)
+    ]
     return torch.stack(cosines).mean(0)
 
 
