@@ -1,0 +1,123 @@
+"""Training pictures: the held-out rule, crops, and batches of whole pictures at many sizes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from psic_cli.errors import InputError
+from psic_cli.training.compression import CompressionStage
+from psic_cli.training.data import (
+    CropSource,
+    ScaleSource,
+    is_held_out,
+    list_pictures,
+    random_crop,
+    read_pairs,
+    to_tensor,
+)
+from psic_cli.training.loop import Run
+from tests.training.conftest import smooth_picture
+
+# The held-out rule
+
+
+def test_what_is_held_out_depends_on_the_name_alone():
+    for name in ("a.png", "photo 17.jpg", "ü.webp"):
+        assert is_held_out(Path(name)) == is_held_out(Path("/elsewhere") / name)
+    # Frozen: another rule would put pictures that a model was trained on among those that judge it.
+    assert [n for n in range(200) if is_held_out(Path(f"{n}.png"))] == [38, 39, 118, 119, 168]
+
+
+def test_about_one_picture_in_forty_is_held_out():
+    held_out = sum(is_held_out(Path(f"picture{number}.jpg")) for number in range(20000))
+    assert held_out == pytest.approx(20000 / 40, rel=0.15)
+
+
+def test_training_never_sees_what_is_held_out(config, photos, tmp_path):
+    stage = CompressionStage(Run(config, tmp_path, "cpu"), fresh=False)
+    seen = {rgb.tobytes() for rgb in stage.source.pictures}
+    for path in photos.iterdir():
+        with Image.open(path) as image:
+            assert (np.array(image).tobytes() in seen) == (not is_held_out(path))
+    assert [tuple(x.shape) for x in stage.held_out] == [(1, 3, 256, 256)]
+
+
+# Reading
+
+
+def test_pictures_are_found_in_folders_below_and_sorted(tmp_path):
+    for name in ("b.JPG", "a.png", "below/c.webp", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in list_pictures([str(tmp_path)])] == ["a.png", "b.JPG", "c.webp"]
+
+
+@pytest.mark.parametrize("folders", [[], ["does-not-exist"]])
+def test_no_pictures_are_an_error(folders):
+    with pytest.raises(InputError, match="no pictures in"):
+        list_pictures(folders)
+
+
+def test_pairs_are_read_by_split(tmp_path):
+    Image.fromarray(smooth_picture(0, 8, 9)).save(tmp_path / "one.png")
+    rows = [
+        {"split": "train", "image": "one.png", "captions": ["a cloud", "clouds"]},
+        {"split": "val", "image": "missing.png", "captions": []},
+    ]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (pair,) = read_pairs(tmp_path / "captions.jsonl", "train")
+    assert pair.rgb.shape == (8, 9, 3)
+    assert pair.captions == ["a cloud", "clouds"]
+
+
+def test_tensors_have_channels_first_and_run_from_0_to_1():
+    tensor = to_tensor(np.array([[[0, 51, 255]]], dtype=np.uint8))
+    assert tensor.shape == (3, 1, 1)
+    assert tensor.flatten().tolist() == pytest.approx([0.0, 0.2, 1.0])
+
+
+# Crops
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (100, 65), (20, 70), (1, 1)])
+def test_a_crop_has_the_size_asked_for(height, width):
+    rgb = smooth_picture(1, height, width)
+    crop = random_crop(rgb, 64, np.random.default_rng(0))
+    assert crop.shape == (64, 64, 3)
+    assert crop.dtype == np.uint8
+
+
+def test_crops_come_from_everywhere_and_are_mirrored_half_of_the_time():
+    columns = np.broadcast_to(np.arange(100, dtype=np.uint8)[None, :, None], (100, 100, 3))
+    generator = np.random.default_rng(0)
+    crops = [random_crop(columns, 90, generator)[0, :, 0].astype(int) for _ in range(300)]
+    mirrored = [crop[0] > crop[-1] for crop in crops]
+    assert 0.4 < np.mean(mirrored) < 0.6
+    assert {min(crop) for crop in crops} == set(range(11))
+
+
+def test_batches_repeat_with_their_seed(photos):
+    paths = list_pictures([str(photos)])
+    first, again, other = (CropSource(paths, 32, seed).next_batch(4) for seed in (1, 1, 2))
+    assert first.shape == (4, 3, 32, 32)
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+# Whole pictures
+
+
+def test_a_batch_holds_as_many_pictures_as_its_pixels_allow():
+    source = ScaleSource([smooth_picture(seed, 90, 120) for seed in range(3)], [16, 64], seed=0)
+    shapes = {tuple(source.next_batch(64 * 64 * 2).shape) for _ in range(20)}
+    assert shapes == {(32, 3, 16, 16), (2, 3, 64, 64)}
+    assert tuple(ScaleSource(source.pictures, [64], seed=0).next_batch(1).shape) == (1, 3, 64, 64)
+
+
+def test_large_sides_take_large_pictures():
+    pictures = [np.full((40, 40, 3), 10, np.uint8), np.full((100, 100, 3), 200, np.uint8)]
+    source = ScaleSource(pictures, [100], seed=0)
+    assert all(source.next_batch(100 * 100).mean() == pytest.approx(200 / 255, abs=1e-3) for _ in range(10))

@@ -1,0 +1,122 @@
+"""Training runs: stopped and resumed ones end where uninterrupted ones end, and what comes out codes pictures."""
+
+import dataclasses
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from psic_cli import codec, zoo
+from psic_cli.codec import Version
+from psic_cli.errors import InputError
+from psic_cli.picture import Picture
+from psic_cli.training.compression import CompressionStage
+from psic_cli.training.config import TrainingConfig
+from psic_cli.training.export import export
+from psic_cli.training.loop import Run, train
+from tests.training.conftest import SMALL, smooth_picture
+
+
+def train_with_stop(config: TrainingConfig, folder: Path, stage: Any, stop_in: int, monkeypatch) -> Run:
+    """Train, but a signal comes in step `stop_in` (counted from 0); then resume."""
+    steps: list[int] = []
+    original = stage.loss
+
+    def loss(self):
+        steps.append(len(steps))
+        if len(steps) == stop_in + 1:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self)
+
+    monkeypatch.setattr(stage, "loss", loss)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, folder)
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert len(steps) == stop_in + 1
+    torch.manual_seed(12345)  # a new process would not know where the random numbers were
+    run = train(config, folder)
+    assert len(steps) == getattr(config, stage.name).steps
+    return run
+
+
+def check_same(one: Run, other: Run) -> None:
+    assert one.network.config == other.network.config
+    for part in ("network", "rate"):
+        states = [getattr(run, part).state_dict() for run in (one, other)]
+        assert states[0].keys() == states[1].keys()
+        for key, value in states[0].items():
+            assert torch.equal(value, states[1][key]), f"{part} {key}"
+
+
+def logged(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+
+
+@pytest.mark.slow
+def test_a_stopped_run_ends_where_an_uninterrupted_one_does(config, tmp_path, monkeypatch):
+    whole = train(config, tmp_path / "whole")
+    stopped = train_with_stop(config, tmp_path / "stopped", CompressionStage, 2, monkeypatch)
+    check_same(stopped, whole)
+    assert whole.finished == ["compression"]
+    assert [entry["step"] for entry in logged(tmp_path / "whole") if "validation" in entry] == [4, 6]
+
+    # a finished run is not trained any further
+    again = train(config, tmp_path / "whole")
+    check_same(again, whole)
+
+    # training has moved the transforms and the gains
+    start = Run(config, tmp_path / "start", "cpu").network.state_dict()
+    still = {key for key, value in whole.network.state_dict().items() if torch.equal(value, start[key])}
+    assert {key for key in still if not key.startswith(("h_", "g_s.cltg", "g_s.far_context"))} == set()
+
+    # and the result is a codec
+    export(whole.network, whole.rate, tmp_path / "models" / "trained", "trained")
+    monkeypatch.setenv("PSIC_MODELS", str(tmp_path / "models"))
+    picture = Picture(smooth_picture(7, 70, 90))
+    data = codec.encode(picture, bytes(32), model=zoo.load("trained"), quality=100)
+    decoded = codec.decode(data, bytes(32), version=Version.FULL)
+    assert decoded.rgb.shape == (70, 90, 3)
+    assert np.abs(decoded.rgb.astype(int) - picture.rgb).mean() < 20
+
+
+def test_a_configuration_without_models_to_protect_against_is_refused_at_once(protected_config, tmp_path):
+    protection = dataclasses.replace(protected_config.protection, vlps=[])
+    with pytest.raises(InputError, match="vision-language model"):
+        train(dataclasses.replace(protected_config, protection=protection), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_appears_whole_or_not_at_all(config, tmp_path, monkeypatch):
+    run = Run(config, tmp_path, "cpu")
+    run.save(None, 0, None)
+    before = run.checkpoint.read_bytes()
+
+    def fail(state, path):
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="no space"):
+        run.save(None, 0, None)
+    assert run.checkpoint.read_bytes() == before
+
+
+def test_a_checkpoint_holds_the_network_its_sizes_and_the_finished_stages(config, tmp_path):
+    run = Run(config, tmp_path, "cpu")
+    with torch.no_grad():
+        for parameter in (*run.network.parameters(), *run.rate.parameters()):
+            parameter.add_(0.125)
+    run.network.config = dataclasses.replace(SMALL, private=3, largest_side=500)
+    run.finished = ["compression"]
+    run.save(None, 0, None)
+    drawn = torch.rand(3)
+    found = Run(config, tmp_path, "cpu")
+    found.load()
+    check_same(found, run)
+    assert found.finished == ["compression"]
+    assert torch.equal(torch.rand(3), drawn)

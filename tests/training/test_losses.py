@@ -1,0 +1,123 @@
+"""Losses and the budget rule, by hand."""
+
+import math
+
+import pytest
+import torch
+
+from psic_cli.training.compression import lambda_of
+from psic_cli.training.losses import Budget, decibels, recognition, shown
+from psic_cli.training.protection import allowed_loss
+
+# The budget rule
+
+
+def test_the_weight_grows_while_the_limit_is_exceeded_and_falls_while_it_is_not():
+    budget = Budget(weight=1.0, pace=0.1)
+    budget.update(2.0)
+    assert budget.weight == pytest.approx(math.exp(0.2))
+    budget.update(-5.0)
+    assert budget.weight == pytest.approx(math.exp(-0.3))
+    budget.update(0.0)
+    assert budget.weight == pytest.approx(math.exp(-0.3))
+
+
+def test_one_step_changes_the_weight_by_a_factor_of_e_at_most():
+    budget = Budget(weight=1.0, pace=0.1)
+    budget.update(1e9)
+    assert budget.weight == pytest.approx(math.e)
+    budget.update(-1e9)
+    assert budget.weight == pytest.approx(1.0)
+
+
+def test_the_weight_stays_between_its_limits():
+    budget = Budget(weight=1.0, pace=1.0, lowest=0.5, highest=4.0)
+    for _ in range(5):
+        budget.update(10.0)
+    assert budget.weight == 4.0
+    for _ in range(9):
+        budget.update(-10.0)
+    assert budget.weight == 0.5
+
+
+def test_the_weight_settles_where_the_limit_is_just_kept():
+    """min x^2 + weight * (1 - x) has its minimum at x = weight / 2; the limit 1 - x <= 0.4 asks for weight 1.2."""
+    budget = Budget(weight=0.1, pace=0.2)
+    for _ in range(300):
+        budget.update((1 - budget.weight / 2) - 0.4)
+    assert budget.weight == pytest.approx(1.2, rel=1e-3)
+
+
+def test_the_protected_version_may_lose_more_where_the_full_one_is_excellent():
+    found = allowed_loss(torch.tensor([20.0, 33.0, 35.0, 43.0]), 1.2)
+    torch.testing.assert_close(found, torch.tensor([1.2, 1.2, 2.2, 6.2]))
+
+
+# Distortion
+
+
+def test_decibels_by_hand():
+    torch.testing.assert_close(
+        decibels(torch.tensor([1.0, 0.01, 1e-4])), torch.tensor([0.0, -20.0, -40.0]), atol=0.01, rtol=0
+    )
+    assert decibels(torch.tensor(0.0)).isfinite()
+
+
+def test_lambda_is_log_spaced():
+    values = lambda_of(torch.arange(3), 0.01, 1.0, 3)
+    torch.testing.assert_close(values, torch.tensor([0.01, 0.1, 1.0]))
+
+
+# What a model gets to see
+
+
+def test_a_model_sees_8_bits_between_black_and_white():
+    x_hat = torch.tensor([-0.3, 0.0, 0.1, 0.5, 1.0, 1.7])
+    assert torch.equal(shown(x_hat), torch.tensor([0, 0, 26, 128, 255, 255]) / 255)
+
+
+def test_gradients_pass_through_rounding_and_clamping():
+    x_hat = torch.tensor([-0.3, 0.1, 0.5, 1.7], requires_grad=True)
+    (shown(x_hat) * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+    assert x_hat.grad is not None
+    assert x_hat.grad.tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+# What it recognises
+
+
+class Channels:
+    """A "model" that sees the mean of each channel from `first` on, as a direction."""
+
+    name = "channels"
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def encode_image(self, pictures: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(pictures.mean((2, 3))[:, self.first :], dim=1)
+
+    def encode_text(self, texts: list[str]) -> torch.Tensor:
+        raise NotImplementedError
+
+
+def test_recognition_is_the_mean_cosine_of_the_models():
+    red_and_blue = torch.tensor([1.0, 0.0, 1.0])[None, :, None, None].expand(1, 3, 4, 4)
+    red = torch.tensor([1.0, 0.0, 0.0])[None, :, None, None].expand(1, 3, 4, 4)
+    blue = red.flip(1)
+    models = [Channels(0), Channels(2)]
+    originals = [model.encode_image(red_and_blue) for model in models]
+    assert recognition(models, red_and_blue, originals).tolist() == pytest.approx([1.0])
+    assert recognition(models, red, originals).tolist() == pytest.approx([(0.5**0.5 + 0.0) / 2])
+    assert recognition(models, blue, originals).tolist() == pytest.approx([(0.5**0.5 + 1.0) / 2])
+
+
+def test_cosines_are_finer_than_bfloat16():
+    class Rounded(Channels):
+        def encode_image(self, pictures: torch.Tensor) -> torch.Tensor:
+            return super().encode_image(pictures).bfloat16()
+
+    pictures = torch.tensor([0.31, 0.62, 0.93])[None, :, None, None].expand(1, 3, 2, 2)
+    found = recognition([Rounded(0)], pictures, [Rounded(0).encode_image(pictures)])
+    assert found.dtype == torch.float32
+    assert float(found * 2**8) % 1 != 0

@@ -1,0 +1,126 @@
+"""The estimated rate of training is the size of the files that the exported model writes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load as load_arrays
+
+from psic_cli import codec, zoo
+from psic_cli.bitstream.container import quality_level
+from psic_cli.bitstream.tables import TOTAL, TableSet
+from psic_cli.networks.layers import pad_to_multiple
+from psic_cli.networks.network import PsicNetwork
+from psic_cli.picture import Picture
+from psic_cli.training.data import to_tensor
+from psic_cli.training.export import export
+from psic_cli.training.rate import RateModel
+from tests.training.conftest import SMALL, smooth_picture
+
+
+@pytest.fixture
+def parts() -> tuple[PsicNetwork, RateModel]:
+    """A network whose scales are about those of the pictures: what even a short training finds."""
+    torch.manual_seed(4)
+    network, rate = PsicNetwork(SMALL), RateModel(SMALL.hyper_latents)
+    rate.start_from(network, torch.stack([to_tensor(smooth_picture(seed, 256, 256)) for seed in range(4)]))
+    with torch.no_grad():  # a little wider, so that the tails of a Gaussian and of a table do not matter
+        network.h_s.convolutions()[-1].bias[SMALL.latents :] += 6 / 16
+    return network, rate
+
+
+@pytest.mark.parametrize("quality", [10, 60, 100])
+def test_a_file_is_as_large_as_training_thinks(parts, tmp_path, monkeypatch, quality):
+    network, rate = parts
+    export(network, rate, tmp_path / "small", "small")
+    monkeypatch.setenv("PSIC_MODELS", str(tmp_path))
+    model = zoo.load("small", precision="float32", integers="float32")
+    rgb = smooth_picture(50, 500, 700)
+    data = codec.encode(Picture(rgb), bytes(32), model=model, quality=quality)
+    x = pad_to_multiple(to_tensor(rgb)[None], 64)
+    with torch.no_grad():
+        level = torch.tensor([quality_level(quality, SMALL.levels)])
+        _, _, y_bits, z_bits = rate.eval()(model.network, x, level)
+    bits = float(y_bits.sum() + z_bits)
+    assert bits > 20000
+    assert abs(8 * len(data) - bits) <= 0.01 * bits + 8 * 96
+
+
+def test_what_training_hands_to_the_synthesis_is_what_a_decoder_has(parts):
+    network, rate = parts
+    level = torch.tensor([40])
+    x = to_tensor(smooth_picture(51, 128, 128))[None]
+    with torch.no_grad():
+        y_hat, mean, _, _ = rate(network.eval(), x, level)
+        y, z = network.analyse(x)
+        coded_mean, _ = network.predict(torch.floor(z + 0.5), level)
+        symbols = network.quantise(y, coded_mean, level)
+        torch.testing.assert_close(y_hat, network.restore(symbols, coded_mean, level), rtol=1e-5, atol=1e-3)
+        torch.testing.assert_close(mean, network.restore(torch.zeros_like(symbols), coded_mean, level))
+
+
+def test_noise_costs_about_what_rounding_costs(parts):
+    network, rate = parts
+    x = torch.stack([to_tensor(smooth_picture(seed, 128, 128)) for seed in range(4)])
+    level = torch.full((4,), 50)
+    with torch.no_grad():
+        noisy = sum(float(bits.sum()) for bits in rate.train()(network, x, level)[2:])
+        rounded = sum(float(bits.sum()) for bits in rate.eval()(network, x, level)[2:])
+    assert noisy == pytest.approx(rounded, rel=0.05)
+
+
+# Export
+
+
+def test_export_writes_a_model_that_the_zoo_takes(parts, tmp_path, monkeypatch):
+    network, rate = parts
+    folder = export(network, rate, tmp_path / "models" / "small", "small", {"licence": "Apache-2.0"})
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "weights.safetensors"]
+    monkeypatch.setenv("PSIC_MODELS", str(tmp_path / "models"))
+    card = zoo.find_card("small")
+    zoo.verify(card)
+    assert card.data["licence"] == "Apache-2.0"
+    assert card.data["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    assert card.data["network"] == json.loads(json.dumps(SMALL.to_dict()))
+    assert zoo.load("small").network.config == SMALL
+
+
+def test_export_twice_gives_equal_files_and_leaves_the_training_as_it_was(parts, tmp_path):
+    network, rate = parts
+    before = {key: value.clone() for key, value in rate.state_dict().items()}
+    files = [(export(network, rate, tmp_path / name, "small") / zoo.WEIGHTS_FILE).read_bytes() for name in "ab"]
+    assert files[0] == files[1]
+    assert rate.prior.training
+    for key, value in rate.state_dict().items():
+        assert value.dtype == before[key].dtype
+        assert torch.equal(value, before[key])
+
+
+def test_tables_of_z_are_the_prior(parts, tmp_path):
+    network, rate = parts
+    with torch.no_grad():  # channels that differ
+        for name, parameter in rate.prior.named_parameters():
+            if name != "quantiles":
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+    folder = export(network, rate, tmp_path / "small", "small")
+    arrays = load_arrays((folder / zoo.WEIGHTS_FILE).read_bytes())
+    tables = TableSet.from_arrays(arrays, "tables.z")
+    assert len(tables) == SMALL.hyper_latents
+    symbols = torch.arange(-127.0, 128.0).expand(SMALL.hyper_latents, 1, -1)
+    with torch.no_grad():
+        likelihood = rate.prior._likelihood(symbols)[0][:, 0].numpy()
+    for channel in range(SMALL.hyper_latents):
+        first, size = int(tables.offsets[channel]), int(tables.sizes[channel])
+        shares = np.diff(tables.row(channel)) / TOTAL
+        assert shares[:-1] == pytest.approx(likelihood[channel, first + 127 : first + 127 + size], abs=1e-4)
+        assert shares[-1] < 1e-3
+
+
+def test_a_network_that_is_not_exact_is_not_exported(parts, tmp_path):
+    network, rate = parts
+    with torch.no_grad():
+        network.h_s.convolutions()[2].weight.fill_(100.0)
+    with pytest.raises(ValueError, match="layer 2"):
+        export(network, rate, tmp_path / "small", "small")
+    assert not (tmp_path / "small").exists()
