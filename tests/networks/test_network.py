@@ -114,7 +114,7 @@ def test_a_network_that_is_not_exact_is_neither_stored_nor_loaded():
 def test_every_parameter_gets_a_gradient():
     made = network().train()
     with torch.no_grad():  # integer layers are coarse: signals of a fraction of a step would end in zeros
-        made.h_a.layers[-1].weight.mul_(100)
+        made.h_a.layers[-1].weight.mul_(100)  # type: ignore[operator]
         for layer in made.h_s.convolutions():
             layer.weight.mul_(3)
             layer.bias.abs_().add_(0.1)

@@ -37,7 +37,7 @@ def make_tiny_model(folder: Path) -> Path:
     with torch.no_grad():
         rate.start_from(network, noise)
         for head in network.g_s.cltg.heads:
-            head.weight.normal_(0, 0.03)
+            head.weight.normal_(0, 0.03)  # type: ignore[operator]
         for layer in network.h_s.convolutions():
             layer.weight.mul_(3)
     card = {"training": "none: seeded random numbers over a block transform", "licence": "Apache-2.0"}
