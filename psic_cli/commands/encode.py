@@ -27,7 +27,14 @@ def encode(
     ] = None,
     quality: Annotated[
         int,
-        typer.Option("-q", "--quality", metavar="N", min=1, max=100, help="100 is best."),
+        typer.Option(
+            "-q",
+            "--quality",
+            metavar="N",
+            min=1,
+            max=100,
+            help="100 is best; photos take about 0.2 bits per pixel at 1, 0.5 at 50, 1.1 at 100.",
+        ),
     ] = _DEFAULT_QUALITY,
     condition: Annotated[
         str | None, typer.Option("--condition", metavar="FILE", help="Key file to seal with, instead of your own key.")
