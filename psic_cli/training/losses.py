@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from psic_cli.vlp.interface import VisionLanguageModel
 
@@ -24,6 +25,20 @@ def shown(x_hat: Tensor) -> Tensor:
     with torch.no_grad():
         seen = (x_hat.clamp(0, 1) * 255).round() / 255
     return x_hat + (seen - x_hat).detach()
+
+
+def visibility(difference: Tensor, x: Tensor) -> Tensor:
+    """Mean square of a difference [B, 3, H, W] to the picture x, weighted by how well people see it there: [B].
+
+    Texture masks, a clear sky shows everything: the weight falls from 1 where x is flat to a half where its brightness
+    has a standard deviation of 8 levels within 9x9 pixels.
+    """
+    brightness = x.mean(1, keepdim=True)
+    mean = F.avg_pool2d(brightness, 9, stride=1, padding=4, count_include_pad=False)
+    square = F.avg_pool2d(brightness.square(), 9, stride=1, padding=4, count_include_pad=False)
+    variance = (square - mean.square()).clamp_min(0)
+    masking = (8 / 255) ** 2
+    return (masking / (masking + variance) * difference.square()).mean((1, 2, 3))
 
 
 def recognition(vlps: Sequence[VisionLanguageModel], pictures: Tensor, originals: list[Tensor]) -> Tensor:

@@ -23,7 +23,7 @@ from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.networks.network import PICTURE_MULTIPLE, clamp_z
 from psic_cli.training.compression import VALIDATION_LEVELS
 from psic_cli.training.data import ScaleSource, is_held_out, list_pictures, read_pairs, read_rgb
-from psic_cli.training.losses import Budget, decibels, recognition, shown
+from psic_cli.training.losses import Budget, decibels, recognition, shown, visibility
 from psic_cli.training.private import make_private
 from psic_cli.vlp.interface import VisionLanguageModel, load_vlp
 
@@ -34,6 +34,7 @@ SIDES = [224, 224, 224, 256, 320, 448]  # pixels, one is drawn for each batch
 LARGE_SIDES = [640, 896]  # also drawn where the data has large photos
 PIXELS = 8 * 224 * 224  # per batch
 EXTRA_EVERY = 4  # machine and forced decodes take turns, each in one step of so many
+VISIBLE = 0.5  # of the protected version's distortion: change that people see, weighted by where they see it
 BUDGETS = 4  # ranges of quality levels, each with a weight of its own: what a shield costs differs between them
 
 
@@ -57,7 +58,7 @@ class ProtectionStage:
 
     def __init__(self, run: Run, fresh: bool) -> None:
         self.run, self.config = run, run.config.protection
-        if fresh:
+        if fresh and run.network.config.private == 0:
             make_private(run, self.config.private_share)
         self.vlps: list[VisionLanguageModel] = [load_vlp(spec, run.device) for spec in self.config.vlps]
         data = run.config.data
@@ -96,7 +97,9 @@ class ProtectionStage:
             x_protected = self._decode(y_public, strength, none, scale)
             protected = decibels((x_protected - x).square().mean((1, 2, 3)))
             seen = recognition(self.vlps, self._diversify(shown(x_protected)), originals)
-            loss = full.mean() + (weight * protected).mean() + self.SHIELD * (strength[:, 0] * seen).mean()
+            seen_change = decibels(visibility(x_protected - x_full.detach(), x))
+            distortion = (1 - VISIBLE) * protected + VISIBLE * seen_change
+            loss = full.mean() + (weight * distortion).mean() + self.SHIELD * (strength[:, 0] * seen).mean()
             figures = {
                 "full": -full.mean().item(),
                 "protected": -protected.mean().item(),
