@@ -49,11 +49,12 @@ def allowed_loss(full_psnr: Tensor, budget_db: float) -> Tensor:
 class ProtectionStage:
     """Loss, in decibels where not said otherwise:
 
-    distortion(full) + budget weight * distortion(protected) + SHIELD * strength * cosine(protected, original) + the
-    extra versions.
+    FULL * distortion(full) + budget weight * distortion(protected) + SHIELD * strength * cosine(protected, original)
+    + the extra versions.
     """
 
     name = "protection"
+    FULL = 3.0  # so that the full version keeps its quality beside all the others
     SHIELD = 20.0  # decibels that a cosine of 1 is worth; the budget's weight finds the balance
 
     def __init__(self, run: Run, fresh: bool) -> None:
@@ -99,7 +100,7 @@ class ProtectionStage:
             seen = recognition(self.vlps, self._diversify(shown(x_protected)), originals)
             seen_change = decibels(visibility(x_protected - x_full.detach(), x))
             distortion = (1 - VISIBLE) * protected + VISIBLE * seen_change
-            loss = full.mean() + (weight * distortion).mean() + self.SHIELD * (strength[:, 0] * seen).mean()
+            loss = self.FULL * full.mean() + (weight * distortion).mean() + self.SHIELD * (strength[:, 0] * seen).mean()
             figures = {
                 "full": -full.mean().item(),
                 "protected": -protected.mean().item(),
