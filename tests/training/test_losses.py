@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from psic_cli.training.compression import lambda_of
-from psic_cli.training.losses import Budget, decibels, recognition, shown
+from psic_cli.training.losses import Budget, decibels, recognition, shown, visibility
 from psic_cli.training.protection import allowed_loss
 
 # The budget rule
@@ -61,6 +61,17 @@ def test_decibels_by_hand():
         decibels(torch.tensor([1.0, 0.01, 1e-4])), torch.tensor([0.0, -20.0, -40.0]), atol=0.01, rtol=0
     )
     assert decibels(torch.tensor(0.0)).isfinite()
+
+
+def test_change_counts_where_people_see_it():
+    generator = torch.Generator().manual_seed(0)
+    flat = torch.full((1, 3, 32, 32), 0.5)
+    noise = torch.randn(1, 1, 32, 32, generator=generator).expand(1, 3, 32, 32)
+    change = torch.full_like(flat, 0.1)
+    torch.testing.assert_close(visibility(change, flat), torch.tensor([0.01]))
+    weak, strong = (float(visibility(change, flat + deviation / 255 * noise)) for deviation in (8, 80))
+    assert weak == pytest.approx(0.005, rel=0.05)  # a half where the deviation is 8 levels
+    assert strong == pytest.approx(0.01 / 101, rel=0.2)
 
 
 def test_lambda_is_log_spaced():

@@ -154,15 +154,15 @@ def cosine_of_the_protected_version(stage: ProtectionStage, x: torch.Tensor) -> 
         return recognition(stage.vlps, shown(decoded), [vlp.encode_image(x) for vlp in stage.vlps]).mean().item()
 
 
-@pytest.mark.parametrize(("weight", "lowest", "highest"), [(0.0, -1.0, 0.6), (100.0, 0.9, 1.0)])
+@pytest.mark.parametrize(("weight", "lowest", "highest"), [(0.0, -1.0, 0.6), (5.0, 0.9, 1.0)])
 def test_how_far_the_shield_goes_is_a_matter_of_the_budget(protected_config, tmp_path, weight, lowest, highest):
     run = Run(protected_config, tmp_path, "cpu")
     stage = ProtectionStage(run, fresh=True)
     stage.budgets = [Budget(weight=weight, pace=0.0, lowest=0.0) for _ in stage.budgets]
     x = stage.source.next_batch(4 * 96 * 96)
     assert cosine_of_the_protected_version(stage, x) > 0.9
-    optimiser = torch.optim.AdamW(stage.parameter_groups(), lr=1e-2)
-    for _ in range(35):
+    optimiser = torch.optim.AdamW(stage.parameter_groups(), lr=3e-3)
+    for _ in range(55):
         loss, _ = stage.loss()
         optimiser.zero_grad()
         loss.backward()
