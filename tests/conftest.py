@@ -1,6 +1,7 @@
 """Fixtures shared by all tests, and settings that make runs repeatable."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import HealthCheck, settings
 # Examples are drawn the same way on every run, and slow machines are not failures.
 settings.register_profile("psic", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("psic")
+
+# A job in the background of a shell ignores Ctrl-C, and its children inherit that: tests of Ctrl-C would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What the person running the tests has set must not change them. Once, not per test: fixtures set some themselves.
 for _name in [name for name in os.environ if name.startswith("PSIC_")]:
