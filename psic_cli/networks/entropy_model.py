@@ -198,6 +198,13 @@ class LatentScaling(nn.Module):
         """What undoes the gain before the synthesis, a float: [B] -> [B, latents, 1, 1]."""
         return self._at(self.log_inverse, level).exp()
 
+    @torch.no_grad()
+    def start_from(self, frozen: FrozenScaling) -> None:
+        """Go on from the tables of an exported model: the anchors are rows of them (levels 0, 9, 18 ... 63 of 64)."""
+        rows = torch.linspace(0, self.levels - 1, len(self.log_gain)).round().long()
+        self.log_gain.copy_((frozen.gain[rows] / 2**GAIN_BITS).log())
+        self.log_inverse.copy_(frozen.inverse[rows].log())
+
     def freeze(self) -> FrozenScaling:
         """All levels worked out, for a model that will not be trained further."""
         levels = torch.arange(self.levels, device=self.log_gain.device)

@@ -37,7 +37,7 @@ class CompressionStage:
         self.held_out = [to_tensor(read_rgb(p)[:256, :256])[None] for p in paths if is_held_out(p)]
         self.held_out = [x for x in self.held_out if x.shape[-2:] == (256, 256)]
         run.network.train()
-        if fresh:
+        if fresh and not run.config.start_from:
             run.rate.start_from(run.network, self.source.next_batch(16).to(run.device))
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -58,6 +58,7 @@ class TrainingConfig:
     """A whole run."""
 
     name: str = "psic-base"
+    start_from: str = ""  # folder of an exported model to go on from, instead of random numbers
     licence: str = "Apache-2.0"
     seed: int = 1
     lambda_low: float = 0.0016  # on 255^2 MSE, at level 0

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from psic_cli import zoo
 from psic_cli.errors import InputError
+from psic_cli.networks.entropy_model import FrozenScaling, LatentScaling
 from psic_cli.networks.network import NetworkConfig, PsicNetwork
 from psic_cli.training.config import StageConfig, TrainingConfig
 from psic_cli.training.rate import RateModel
@@ -55,6 +58,19 @@ class Run:
         self.network = PsicNetwork(config.network).to(device).to(memory_format=torch.channels_last)
         self.rate = RateModel(config.network.hyper_latents).to(device)
         self.finished: list[str] = []  # stages
+        if config.start_from:
+            self._start_from(zoo.read_card(Path(config.start_from)))
+
+    def _start_from(self, card: zoo.Card) -> None:
+        """Take over an exported model. Its density of z is kept as tables alone, so the rate model starts afresh."""
+        zoo.verify(card)
+        trained = PsicNetwork.from_tensors(NetworkConfig(**card.data["network"]), load_file(card.weights))
+        assert isinstance(trained.scaling, FrozenScaling)
+        assert isinstance(self.network.scaling, LatentScaling)
+        self.network.config = trained.config
+        for part in ("g_a", "g_s", "h_a", "h_s"):
+            getattr(self.network, part).load_state_dict(getattr(trained, part).state_dict())
+        self.network.scaling.start_from(trained.scaling)
 
     @property
     def checkpoint(self) -> Path:
