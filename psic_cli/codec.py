@@ -3,7 +3,8 @@
     encode: Picture -> y, z -> integers -> range coder -> [z | public y | sealed: private y, EXIF, XMP] -> bytes
     decode: bytes -> integers -> y_hat (private part known, or replaced by its predicted means) -> synthesis under a
         condition -> Picture
- Which version comes out is decided by the decoder: *protected* (the default, needs no key), *full* and *machine* (need
+
+Which version comes out is decided by the decoder: *protected* (the default, needs no key), *full* and *machine* (need
 the key, unless the file is open). The bits do not depend on it. Start with `encode` and `decode`.
 """
 

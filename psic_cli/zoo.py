@@ -1,5 +1,6 @@
 """Model name in a header -> card -> verified weights -> network.
- `list_models`, `find_card` and `verify` import no torch; `load` builds the network once and keeps it. A model is a
+
+`list_models`, `find_card` and `verify` import no torch; `load` builds the network once and keeps it. A model is a
 folder with card.json and weights.safetensors. Folders are searched in $PSIC_MODELS first, then in the package's own
 models/. What identifies a model is the name in its card and the hash of its weights, never the folder's name or place.
 """
@@ -159,7 +160,12 @@ def load(
     integers, float64 | float32; the result is the same, which `psic info --symbols` lets anybody check. ModelError as
     in `find_card`, `verify`.
     """
-    return _load(find_card(name, weights_hash), device, precision, integers)
+    return load_card(find_card(name, weights_hash), device=device, precision=precision, integers=integers)
+
+
+def load_card(card: Card, *, device: str = "cpu", precision: str = "auto", integers: str = "float64") -> Model:
+    """`load` for a card that is at hand already."""
+    return _load(card, device, precision, integers)
 
 
 @lru_cache(maxsize=4)

@@ -1,5 +1,6 @@
 """Conditional Latent Trigger Generation (CLTG): a condition becomes one bias per channel of the synthesis.
- Start with `Condition`, then `ConditionalLatentTriggerGenerator`. Biases are constant over a picture, so they are
+
+Start with `Condition`, then `ConditionalLatentTriggerGenerator`. Biases are constant over a picture, so they are
 computed once per decode (`[B, width]` for each slot) and cost nothing per pixel.
 """
 

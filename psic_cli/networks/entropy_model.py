@@ -1,5 +1,6 @@
 """What the entropy coder is told: integers only, so that every machine chooses the same tables.
- z symbols -> `HyperSynthesis` -> for each latent a mean and a scale -> `LatentScaling` (quality level) -> a mean in
+
+z symbols -> `HyperSynthesis` -> for each latent a mean and a scale -> `LatentScaling` (quality level) -> a mean in
 fixed point and a table index. Everything between is integer arithmetic, carried in floating-point tensors whose values
 stay exact: below 2^24 in float32, below 2^53 in float64 ("Integer Networks for Data Compression with Latent-Variable
 Models", Balle et al., ICLR 2019). Training runs the same arithmetic with straight-through gradients, so there is no

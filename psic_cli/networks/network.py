@@ -3,7 +3,8 @@
     x --g_a--> y --h_a--> z ==coded==> z --h_s (integers)--> mean, table index
                y * gain - mean --round--> symbols ==coded==> (symbols + mean) * inverse gain = y_hat
                                                              y_hat, condition --g_s--> x_hat
- `analyse`, `predict`, `restore` and `synthesise` are the four parts that codec.py uses. Training calls the same parts,
+
+`analyse`, `predict`, `restore` and `synthesise` are the four parts that codec.py uses. Training calls the same parts,
 with rounding that lets gradients through.
 """
 

@@ -1,5 +1,6 @@
 """Large pictures in horizontal strips, so that memory grows with the width of a picture and not with its area.
- Each strip is computed with some rows around it (the halo). With a halo as large as the view of the convolutions the
+
+Each strip is computed with some rows around it (the halo). With a halo as large as the view of the convolutions the
 result is that of one pass, up to rounding.
 """
 

@@ -21,7 +21,7 @@ CONTEXT = 4  # latents per side of a cell of the context trunk: 1/64 of the pict
 LATENT_SCALE = 255.0 / 13.2
 
 
-def _split_basis(latents: int, deep_width: int) -> tuple[Tensor, Tensor]:
+def _split_basis(deep_width: int) -> tuple[Tensor, Tensor]:
     """Factor the 16x16 Karhunen-Loeve transform into an 8x8 stem and a 2x2 merge.
 
     Returns stem [192, 192] over (colour, y, x) of 8x8 cells, and merge [deep_width, 192, 2, 2].
@@ -55,7 +55,7 @@ class Analysis(nn.Module):
 
     @torch.no_grad()
     def _start_as_block_transform(self) -> None:
-        stem, merge = _split_basis(self.to_latents.out_channels, self.merge.out_channels)
+        stem, merge = _split_basis(self.merge.out_channels)
         rows, deep, latents = min(len(stem), self.stem.out_channels), len(merge), self.to_latents.out_channels
         for layer in (self.stem, self.merge, self.to_latents):
             layer.weight.mul_(0.1)
@@ -111,7 +111,7 @@ class Synthesis(nn.Module):
 
     @torch.no_grad()
     def _start_as_block_transform(self) -> None:
-        stem, merge = _split_basis(self.from_latents.in_channels, self.from_latents.out_channels)
+        stem, merge = _split_basis(self.from_latents.out_channels)
         rows, deep, latents = min(len(stem), self.to_pixels.in_channels), len(merge), self.from_latents.in_channels
         for layer in (self.from_latents, self.split, self.to_pixels, self.spread):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

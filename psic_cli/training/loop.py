@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from psic_cli import zoo
@@ -63,8 +62,7 @@ class Run:
 
     def _start_from(self, card: zoo.Card) -> None:
         """Take over an exported model. Its density of z is kept as tables alone, so the rate model starts afresh."""
-        zoo.verify(card)
-        trained = PsicNetwork.from_tensors(NetworkConfig(**card.data["network"]), load_file(card.weights))
+        trained = zoo.load_card(card).network
         assert isinstance(trained.scaling, FrozenScaling)
         assert isinstance(self.network.scaling, LatentScaling)
         self.network.config = trained.config

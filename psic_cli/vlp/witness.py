@@ -1,6 +1,7 @@
 """Witness models: small dual encoders that work offline. They are real zero-shot models of modest strength; they are
 not CLIP.
- Picture: EfficientNet-Lite features -> layer norm -> linear + MLP -> unit length [512]. Text: the sentence encoder
+
+Picture: EfficientNet-Lite features -> layer norm -> linear + MLP -> unit length [512]. Text: the sentence encoder
 all-MiniLM-L6-v2 -> linear + MLP -> unit length [512]. The file carries the picture tower, both heads and the embedded
 ImageNet class prompts.
 """

@@ -1,7 +1,8 @@
 """Makes tests/vectors/models/tiny: psic-base with few channels, seeded and untrained, exported as every model is.
 
     python tests/vectors/make_tiny_model.py
- The frozen files beside it name its weights by hash: run this only together with make_vectors.py, when the format or
+
+The frozen files beside it name its weights by hash: run this only together with make_vectors.py, when the format or
 the weights' layout changes. Untrained does not mean useless: the network starts as a block transform codec.
 """
 
