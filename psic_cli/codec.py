@@ -132,12 +132,15 @@ def decode(
     device: str = "cpu",
     precision: str = "auto",
     max_pixels: int = MAX_PIXELS,
+    strength: float | None = None,
 ) -> Picture:
     """The picture in a .psic file, in the version asked for.
 
     secret: opens the seal; keyless versions neither need nor use it. EXIF and XMP come back with the full and
-    the machine version, and with every version of an open file. Raises FormatError (not .psic, damaged), ConditionError
-    (no key, wrong key), ModelError (weights missing or different), InputError (more than `max_pixels`).
+    the machine version, and with every version of an open file. strength: 0..1 in place of what the header says, for
+    the protected version; for measurements of what others could ask the network for, so no command offers it. Raises
+    FormatError (not .psic, damaged), ConditionError (no key, wrong key), ModelError (weights missing or different),
+    InputError (more than `max_pixels`).
     """
     container = unpack(data)
     header = container.header
@@ -150,8 +153,9 @@ def decode(
     model = zoo.load(header.model, header.weights_hash, device=device, precision=precision)
     latents = _read_latents(container, {} if version.is_keyless else sealed, model)
 
+    shield = header.strength / 100 if strength is None else strength
     condition = Condition(
-        strength=header.strength / 100 if version is Version.PROTECTED else 0.0,
+        strength=shield if version is Version.PROTECTED else 0.0,
         machine=1.0 if version is Version.MACHINE else 0.0,
         short_side=min(header.width, header.height),
     )
