@@ -45,6 +45,22 @@ class ZeroShot:
     attack_success: Interval | None
 
 
+@dataclass(frozen=True)
+class MachineGain:
+    """What the machine version is good for: top-1 accuracy of one model in both versions that need the key.
+
+    bpp: of the files, which are the same. gain: machine less full, resampling the same pictures.
+    """
+
+    model: str
+    quality: int
+    pictures: int
+    bpp: Interval
+    full: Interval
+    machine: Interval
+    gain: Interval
+
+
 def class_embeddings(vlp: VisionLanguageModel, names: Sequence[str] | None) -> Tensor:
     """The classes as a model's text tower sees them [classes, D]: those it brings, else the names in a prompt.
 

@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from psic_cli.evaluation.agreement import Agreement
 from psic_cli.evaluation.bd_rate import BdRate
 from psic_cli.evaluation.classification import ZeroShot
 from psic_cli.evaluation.metrics import Interval
 from psic_cli.evaluation.rate_distortion import Summary
 from psic_cli.evaluation.retrieval import Retrieval
+from psic_cli.evaluation.robustness import AttackMatrix
 from psic_cli.evaluation.runs import Classification, ImageTextRetrieval, RateDistortion, VersionQuality
 
 NOTHING = "-"
@@ -24,17 +26,35 @@ NOTHING = "-"
 
 @dataclass
 class Results:
-    """Everything one `psic evaluate` measured. about: versions, model and options that it was measured with."""
+    """Everything one `psic evaluate` measured; a part that was not asked for is None.
+
+    about: versions, models and options that it was measured with. failures: a line for each picture that was left out.
+    """
 
     about: dict[str, object]
     rate_distortion: RateDistortion | None = None
     classification: Classification | None = None
     retrieval: ImageTextRetrieval | None = None
+    attacks: AttackMatrix | None = None
+    agreement: list[Agreement] | None = None
     failures: list[str] = field(default_factory=list)
 
 
 def to_json(results: Results) -> str:
-    """All figures, those of single pictures too. Intervals are {"value", "low", "high"}; what is unknown is null."""
+    """All figures, those of single pictures too. Intervals are {"value", "low", "high"}; what is unknown is null.
+
+    about: command (a line for a shell), psic, python, platform, packages {name: version}, device, precision, model,
+        weights_hash, weights_sha256, qualities, vlps and unseen: [{name, spec, sha256}].
+    rate_distortion: summaries, pictures, peers, bd_rates, notes.
+    classification: versions (bpp and PSNR), zero_shot (a row for each vision-language model, version and quality),
+        unseen (the same for plain classifiers), machine (full against machine version: model, quality, bpp, full,
+        machine, gain).
+    retrieval: versions, retrieval.
+    attacks: attacks {name: what it does}, outcomes [{task, model, quality, attack, pictures, original, protected, drop,
+        remaining}], task being classification, image_to_text or text_to_image.
+    agreement: [{model, side, version, quality, pictures, agreement}], side null for full size.
+    failures: lines of text.
+    """
     return json.dumps(asdict(results), indent=1, allow_nan=False) + "\n"
 
 

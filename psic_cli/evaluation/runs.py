@@ -6,7 +6,7 @@ Each holds one picture at a time. A picture that cannot be read is reported and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +69,14 @@ class VersionQuality:
 
 @dataclass(frozen=True)
 class Classification:
-    """Zero-shot classification of labelled pictures by each model."""
+    """Classification of labelled pictures: zero-shot by each vision-language model, and by plain classifiers that the
+    shield was never made for (unseen).
+    """
 
     versions: list[VersionQuality]
     zero_shot: list[classification.ZeroShot]
+    unseen: list[classification.ZeroShot] = field(default_factory=list)
+    machine: list[classification.MachineGain] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
