@@ -25,20 +25,32 @@ class Coded:
     pictures: dict[Version, Pixels]
 
 
-def code(rgb: Pixels, model: zoo.Model, quality: int, versions: Iterable[Version]) -> Coded:
-    """Encode to a sealed file without metadata, and decode it once for each version.
+def encode(rgb: Pixels, model: zoo.Model, quality: int) -> bytes:
+    """A sealed file without metadata. rgb: [H, W, 3] uint8. quality: 1..100."""
+    return codec.encode(Picture(rgb), SECRET, model=model, quality=quality)
 
-    rgb: [H, W, 3] uint8. quality: 1..100. Raises what the codec raises.
-    """
+
+def decode(data: bytes, model: zoo.Model, version: Version, strength: float | None = None) -> Pixels:
+    """One version of what `encode` made, [H, W, 3] uint8. strength: as codec.decode takes it."""
+    return codec.decode(data, SECRET, version=version, device=model.device, strength=strength).rgb
+
+
+def bits_per_pixel(data: bytes, rgb: Pixels) -> float:
+    """Bits of the whole file for each pixel of its picture."""
+    return 8 * len(data) / (rgb.shape[0] * rgb.shape[1])
+
+
+def code(rgb: Pixels, model: zoo.Model, quality: int, versions: Iterable[Version]) -> Coded:
+    """Encode to a sealed file, and decode it once for each version, with the time that each step takes."""
     started = time.perf_counter()
-    data = codec.encode(Picture(rgb), SECRET, model=model, quality=quality)
+    data = encode(rgb, model, quality)
     encode_seconds = time.perf_counter() - started
     seconds, pictures = {}, {}
     for version in versions:
         started = time.perf_counter()
-        pictures[version] = codec.decode(data, SECRET, version=version, device=model.device).rgb
+        pictures[version] = decode(data, model, version)
         seconds[version] = time.perf_counter() - started
-    return Coded(8 * len(data) / (rgb.shape[0] * rgb.shape[1]), encode_seconds, seconds, pictures)
+    return Coded(bits_per_pixel(data, rgb), encode_seconds, seconds, pictures)
 
 
 def warm_up(model: zoo.Model) -> None:
