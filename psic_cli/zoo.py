@@ -3,6 +3,9 @@
 `list_models`, `find_card` and `verify` import no torch; `load` builds the network once and keeps it. A model is a
 folder with card.json and weights.safetensors. Folders are searched in $PSIC_MODELS first, then in the package's own
 models/. What identifies a model is the name in its card and the hash of its weights, never the folder's name or place.
+
+A card's kind says what the weights are: a codec, or a witness, which is a vision-language model to measure with
+(vlp/witness.py builds it). Only codecs code pictures, so every function means codecs unless asked otherwise.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from psic_cli.networks.network import PsicNetwork
 
 DEFAULT_MODEL = "psic-base"
+CODEC, WITNESS = "codec", "witness"  # kinds of models
 CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
 WEIGHTS_VERSION = 1  # of the tensors' names and meaning, bitstream/FORMAT.md section 7; rises with any change of bits
 
@@ -36,6 +40,11 @@ class Card:
     path: Path
     sha256: str
     data: dict[str, Any] = field(compare=False)
+
+    @property
+    def kind(self) -> str:
+        """CODEC or WITNESS; cards that do not say are codecs."""
+        return str(self.data.get("kind", CODEC))
 
     @property
     def weights(self) -> Path:
@@ -69,9 +78,10 @@ def search_path() -> list[Path]:
     return [Path(chosen), own]
 
 
-def list_models() -> list[Card]:
-    """Cards of all models found, sorted by name within each folder. ModelError if a card cannot be read."""
-    return [read_card(path.parent) for folder in search_path() for path in sorted(folder.glob(f"*/{CARD_FILE}"))]
+def list_models(kind: str = CODEC) -> list[Card]:
+    """Cards of all models of one kind, sorted by name within each folder. ModelError if a card cannot be read."""
+    folders = [path.parent for folder in search_path() for path in sorted(folder.glob(f"*/{CARD_FILE}"))]
+    return [card for card in map(read_card, folders) if card.kind == kind]
 
 
 def read_card(folder: Path) -> Card:
@@ -87,14 +97,15 @@ def read_card(folder: Path) -> Card:
     return card
 
 
-def find_card(name: str, weights_hash: bytes | None = None) -> Card:
+def find_card(name: str, weights_hash: bytes | None = None, *, kind: str = CODEC) -> Card:
     """The first model of that name, and with those weights if a hash is given. ModelError if there is none."""
-    cards = list_models()
+    cards = list_models(kind)
     named = [card for card in cards if card.name == name]
     if not named:
         known = ", ".join(sorted({card.name for card in cards})) or "none"
+        what, all_of_them = ("model", "models") if kind == CODEC else (f"{kind} model", f"{kind} models")
         raise ModelError(
-            f"no model named {name}", hint=f"installed models: {known}; others are looked for in $PSIC_MODELS"
+            f"no {what} named {name}", hint=f"installed {all_of_them}: {known}; others are looked for in $PSIC_MODELS"
         )
     for card in named:
         if weights_hash in (None, card.weights_hash):

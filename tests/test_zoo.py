@@ -60,6 +60,16 @@ def test_models_are_listed_with_what_their_cards_say(models):
     assert zoo.find_card("tiny") == card
 
 
+def test_a_witness_is_listed_and_found_only_when_asked_for(models):
+    shutil.copytree(models / "tiny", models / "witness-tiny")
+    edit_card(models / "witness-tiny", name="witness-tiny", kind="witness")
+    assert "witness-tiny" not in [card.name for card in zoo.list_models()]
+    assert "tiny" not in [card.name for card in zoo.list_models(zoo.WITNESS)]
+    assert zoo.find_card("witness-tiny", kind=zoo.WITNESS).path == models / "witness-tiny"
+    with pytest.raises(ModelError, match="no model named witness-tiny"):
+        zoo.load("witness-tiny")
+
+
 def test_a_model_is_known_by_its_card_and_not_by_its_folder(models):
     (models / "tiny").rename(models / "somewhere else")
     assert zoo.find_card("tiny").path.name == "somewhere else"

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
 
+from psic_cli import zoo
 from psic_cli.errors import ModelError
+
+KINDS = "use witness:NAME, witness:PATH or open_clip:MODEL:PRETRAINED"
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class VisionLanguageModel(Protocol):
-    """A dual encoder. Preprocessing is inside and differentiable; all outputs have unit length."""
+    """A dual encoder. Preprocessing is inside and differentiable; all outputs have unit length.
+
+    logit_scale: what cosines are multiplied with before a softmax turns them into probabilities.
+    """
 
     name: str
+    logit_scale: float
 
     def encode_image(self, pictures: Tensor) -> Tensor:
         """float [B, 3, H, W] in 0..1, any size -> [B, D]."""
@@ -27,12 +36,33 @@ class VisionLanguageModel(Protocol):
 def load_vlp(spec: str, device: str = "cpu") -> VisionLanguageModel:
     """Load the model that `spec` names.
 
-    Specs: `witness:PATH` (a witness file, see vlp/witness.py). ModelError for anything else and for files that cannot
-    be read.
+    Specs: `witness:NAME` (one that is installed, such as witness:lite2), `witness:PATH` (a witness file, see
+    vlp/witness.py), `open_clip:MODEL:PRETRAINED` (see vlp/open_clip_model.py). ModelError for anything else, for files
+    that cannot be read or differ from their card, and for weights that cannot be fetched.
     """
     family, _, rest = spec.partition(":")
     if family == "witness" and rest:
         from psic_cli.vlp.witness import Witness
 
-        return Witness(Path(rest), device)
-    raise ModelError(f"unknown vision-language model {spec!r}", hint="use witness:PATH")
+        return Witness(_witness_file(rest), device, f"witness:{rest}" if _is_name(rest) else None)
+    raise ModelError(f"unknown vision-language model {spec!r}", hint=KINDS)
+
+
+def find_witness(spec: str) -> zoo.Card | None:
+    """The card of an installed witness, verified; None for a spec of another form. ModelError as in `load_vlp`."""
+    family, _, name = spec.partition(":")
+    if family != "witness" or not _is_name(name):
+        return None
+    card = zoo.find_card(f"witness-{name}", kind=zoo.WITNESS)
+    zoo.verify(card)
+    return card
+
+
+def _is_name(text: str) -> bool:
+    """Names have no dots and slashes, paths of weights have at least one: `./lite2` is a file, `lite2` is not."""
+    return bool(_NAME.fullmatch(text))
+
+
+def _witness_file(rest: str) -> Path:
+    card = find_witness(f"witness:{rest}")
+    return Path(rest) if card is None else card.weights

@@ -9,6 +9,7 @@ ImageNet class prompts.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -17,6 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.errors import ModelError
+
+
+@lru_cache(maxsize=1)
+def imagenet_classes() -> tuple[str, ...]:
+    """The 1000 ImageNet classes, each with its synonyms after commas: "tench, Tinca tinca"."""
+    return tuple((Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
 
 
 class _Head(nn.Module):
@@ -34,14 +41,16 @@ class _Head(nn.Module):
 class Witness(nn.Module):
     """One witness file as a frozen model in evaluation mode.
 
-    Attributes: `class_text` [1000, 512], the embedded ImageNet class prompts; `logit_scale`, for softmax over classes.
+    Attributes: `class_text` [1000, 512], the embedded ImageNet class prompts, in the order of `imagenet_classes`;
+    `logit_scale`, for softmax over classes.
     """
 
     mean: Tensor
     std: Tensor
     class_text: Tensor
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(self, path: Path, device: str = "cpu", name: str | None = None) -> None:
+        """ModelError if the file is no witness. name: what reports call it, by default after the file."""
         super().__init__()
         import timm  # heavy, and only training and evaluation need it
 
@@ -53,7 +62,7 @@ class Witness(nn.Module):
             Exception
         ) as error:  # safetensors raises its own types, OSError, KeyError, JSON errors: all mean the same here
             raise ModelError(f"{path}: not a witness file: {error}") from error
-        self.name = f"witness:{path.stem.removeprefix('witness-')}"
+        self.name = name or f"witness:{path.stem.removeprefix('witness-')}"
         self.resolution = int(meta["resolution"])
         self.logit_scale = float(meta["logit_scale"])
         self.tower = timm.create_model(meta["timm"], pretrained=False, num_classes=0, global_pool="")

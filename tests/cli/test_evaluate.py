@@ -110,7 +110,7 @@ def test_what_is_finished_is_kept_when_a_later_part_fails(album, vlp):
         (["--captions", "bad.jsonl", "--vlp", "x"], ExitCode.INPUT, "names 1 pictures that do not exist"),
         (["album", "-m", "unheard-of"], ExitCode.MODEL, "no model named unheard-of"),
         (["--captions", "good.jsonl", "--vlp", "clip"], ExitCode.MODEL, "unknown vision-language model 'clip'"),
-        (["--captions", "good.jsonl", "--vlp", "witness:no"], ExitCode.MODEL, "no: not a witness file"),
+        (["--captions", "good.jsonl", "--vlp", "witness:no"], ExitCode.MODEL, "no witness model named witness-no"),
         (["album", "-o", "there.json"], ExitCode.OUTPUT, "there.json exists"),
     ],
 )
