@@ -28,7 +28,8 @@ def models(
 ) -> ExitCode | None:
     """List, check and describe installed models.
 
-    They are looked for in the folder that $PSIC_MODELS names, then among those that come with psic.
+    They are looked for in the folder that $PSIC_MODELS names, then among those that come with psic. Codecs make and
+    read .psic files; witnesses are vision-language models to measure with.
     """
     return None if context.invoked_subcommand else list_models(as_json)
 
@@ -41,19 +42,46 @@ def list_models(
     debug: options.Debug = False,
 ) -> ExitCode:
     """List the installed models (what psic models alone does)."""
-    rows = []
-    for card in zoo.list_models():
-        size = card.weights.stat().st_size if card.weights.is_file() else 0
-        default = card.name == zoo.DEFAULT_MODEL
-        facts = {"name": card.name, "weights_hash": card.weights_hash.hex(), "size_bytes": size, "default": default}
-        words = (card.name, card.weights_hash.hex(), size_text(size), str(card.path), "(default)" if default else "")
-        rows.append((json.dumps(facts | {"path": str(card.path)}), words))
-    widths = [max(len(words[column]) for _, words in rows) for column in range(3)] if rows else []
+    codecs, witnesses = zoo.list_models(), zoo.list_models(zoo.WITNESS)
     with streams.claim_streams() as standard:
-        for line, words in rows:
-            columns = [*(word.ljust(width) for word, width in zip(words, widths, strict=False)), *words[3:]]
-            standard.write_text((line if as_json else "  ".join(columns).rstrip()) + "\n")
+        if as_json:
+            standard.write_text("".join(json.dumps(_facts(card)) + "\n" for card in codecs + witnesses))
+        else:
+            standard.write_text(_columns(codecs))
+            if witnesses:
+                standard.write_text("\nwitnesses, to measure with:\n" + _columns(witnesses))
     return ExitCode.OK
+
+
+def _facts(card: zoo.Card) -> dict[str, object]:
+    facts = {"name": card.name, "kind": card.kind, "weights_hash": card.weights_hash.hex(), "size_bytes": _size(card)}
+    if card.kind == zoo.WITNESS:
+        facts |= {"spec": card.data.get("spec"), "use": card.data.get("use")}
+    else:
+        facts |= {"default": card.name == zoo.DEFAULT_MODEL}
+    return facts | {"path": str(card.path)}
+
+
+def _columns(cards: list[zoo.Card]) -> str:
+    rows = []
+    for card in cards:
+        remark = (
+            "(default)" if card.name == zoo.DEFAULT_MODEL else f"({card.data['use']})" if "use" in card.data else ""
+        )
+        rows.append((card.name, card.weights_hash.hex(), size_text(_size(card)), str(card.path), remark))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
+    lines = ([*(word.ljust(width) for word, width in zip(row, widths, strict=False)), *row[3:]] for row in rows)
+    return "".join("  ".join(line).rstrip() + "\n" for line in lines)
+
+
+def _size(card: zoo.Card) -> int:
+    return card.weights.stat().st_size if card.weights.is_file() else 0
+
+
+def _find(name: str) -> zoo.Card:
+    """A model of either kind. ModelError if there is none."""
+    witnesses = [card for card in zoo.list_models(zoo.WITNESS) if card.name == name]
+    return witnesses[0] if witnesses else zoo.find_card(name)
 
 
 @app.command()
@@ -64,7 +92,7 @@ def check(
     debug: options.Debug = False,
 ) -> ExitCode:
     """Compare weights with the hashes in their cards."""
-    cards = zoo.list_models() if name is None else [zoo.find_card(name)]
+    cards = zoo.list_models() + zoo.list_models(zoo.WITNESS) if name is None else [_find(name)]
     with streams.claim_streams() as standard:
         for card in cards:
             zoo.verify(card)
@@ -80,7 +108,7 @@ def show(
     debug: options.Debug = False,
 ) -> ExitCode:
     """Print a model's card, as JSON."""
-    card = zoo.find_card(name)
+    card = _find(name)
     with streams.claim_streams() as standard:
         standard.write_text(json.dumps(card.data, indent=2, ensure_ascii=False) + "\n")
     return ExitCode.OK

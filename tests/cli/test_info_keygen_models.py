@@ -113,6 +113,18 @@ def test_models_lists_checks_and_shows(folder):
     assert psic("models", "check", "tiny").stdout == f"tiny  {tiny['weights_hash']}  intact\n"
 
 
+def test_models_lists_checks_and_shows_witnesses_in_a_section_of_their_own(folder):
+    codecs, witnesses = psic("models").stdout.split("\nwitnesses, to measure with:\n")
+    assert "tiny" in codecs
+    assert "witness" not in codecs
+    assert "measuring only" in next(line for line in witnesses.splitlines() if line.startswith("witness-lite2 "))
+    cards = {card["name"]: card for card in map(json.loads, psic("models", "--json").stdout.splitlines())}
+    assert (cards["tiny"]["kind"], cards["witness-lite2"]["kind"]) == ("codec", "witness")
+    assert cards["witness-lite2"]["spec"] == "witness:lite2"
+    assert json.loads(psic("models", "show", "witness-lite2"))["kind"] == "witness"
+    assert psic("models", "check", "witness-lite2").stdout.endswith("intact\n")
+
+
 @pytest.mark.parametrize("verb", ["check", "show"])
 def test_models_that_are_not_there(folder, verb):
     result = psic("models", verb, "none")

@@ -51,7 +51,7 @@ def test_the_cards_of_the_shipped_witnesses_say_what_they_are_and_are_for(name):
     card = zoo.find_card(name, kind=zoo.WITNESS)
     zoo.verify(card)
     assert card.data["spec"] == name.replace("-", ":")
-    assert card.data["use"] == {"witness-lite0": "surrogate", "witness-lite2": "held out"}[name]
+    assert card.data["use"] == {"witness-lite0": "trained against", "witness-lite2": "measuring only"}[name]
     assert {"licence", "origin", "measured", "training"} <= set(card.data)
     assert "not CLIP" in card.data["description"]
 
