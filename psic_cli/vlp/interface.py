@@ -45,6 +45,10 @@ def load_vlp(spec: str, device: str = "cpu") -> VisionLanguageModel:
         from psic_cli.vlp.witness import Witness
 
         return Witness(_witness_file(rest), device, f"witness:{rest}" if _is_name(rest) else None)
+    if family == "open_clip" and rest:
+        from psic_cli.vlp.open_clip_model import OpenClipModel
+
+        return OpenClipModel(rest, device)
     raise ModelError(f"unknown vision-language model {spec!r}", hint=KINDS)
 
 
