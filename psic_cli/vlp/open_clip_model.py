@@ -125,10 +125,20 @@ def _create(config_name: str, pretrained: str | None, spec: str) -> Any:
             force_quick_gelu=bool(tag and tag.get("quick_gelu")),  # open_clip only warns where this differs
         )
     except Exception as error:  # open_clip, torch, safetensors and the hub raise whatever they like
-        fetched = bool(tag) or spec.startswith("hf-hub:")
-        verb = "cannot fetch" if fetched else "cannot load"
-        hint = _HINT_FETCH if fetched else "is it a checkpoint of that model?"
-        raise ModelError(f"{verb} open_clip:{spec}: {_reason(error)}", hint) from error
+        if tag or spec.startswith("hf-hub:"):
+            raise ModelError(f"cannot fetch open_clip:{spec}: {_reason(error)}", _HINT_FETCH) from error
+        if spec.startswith("local-dir:"):
+            hint = "the folder needs open_clip_config.json and a checkpoint of that model"
+        else:
+            hint = f"it must hold the weights of {config_name}, saved by torch.save or as safetensors"
+        raise ModelError(f"cannot load open_clip:{spec}: {_kind_of_failure(error)}", hint) from error
+
+
+def _kind_of_failure(error: BaseException) -> str:
+    """Why a local checkpoint was not taken: torch's own words for it fill pages, and give dangerous advice."""
+    if isinstance(error, FileNotFoundError):
+        return "something is missing"
+    return "it is not a checkpoint, or one of another model"
 
 
 def _is_path(text: str) -> bool:
@@ -136,9 +146,11 @@ def _is_path(text: str) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what may be a page."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    """The first sentence of what went wrong at the bottom: libraries wrap it in pages."""
+    while (below := error.__cause__ or error.__context__) is not None:
+        error = below
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.partition(". ")[0].rstrip(".")[:160]
 
 
 @contextlib.contextmanager
