@@ -1,6 +1,7 @@
 """The whole story on one page: a picture becomes a .psic file, and a .psic file one of several pictures.
 
-    encode: Picture -> y, z -> integers -> range coder -> [z | public y | sealed: private y, EXIF, XMP] -> bytes
+    encode: Picture -> y, z -> integers -> range coder -> [z | public y, in two steps | sealed: private y, EXIF, XMP]
+        -> bytes
     decode: bytes -> integers -> y_hat (private part known, or replaced by its predicted means) -> synthesis under a
         condition -> Picture
 
@@ -34,11 +35,12 @@ from psic_cli.bitstream.container import (
     unpack,
     unpack_sections,
 )
+from psic_cli.bitstream.reader import Reader, pack_varint
 from psic_cli.errors import ConditionError, FormatError, InputError
 from psic_cli.networks.cltg import Condition
 from psic_cli.networks.entropy_model import Z_MAX
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE, clamp_z
+from psic_cli.networks.network import PICTURE_MULTIPLE, Prediction, clamp_z
 from psic_cli.picture import Picture
 
 MAX_PIXELS = 200_000_000
@@ -65,11 +67,10 @@ class Version(str, Enum):
 
 @dataclass(frozen=True)
 class Latents:
-    """The integers of one file. `y_private` is None where they are sealed and no key was given."""
+    """The integers of one file."""
 
     z: Integers  # [N, h / 4, w / 4]
-    y_public: Integers  # [M - private, h, w]
-    y_private: Integers | None  # [private, h, w]
+    y: Integers  # [M, h, w]; the last `private` channels are 0 where they are sealed and no key was given
     mean: Tensor  # [1, M, h, w], sixteenths
 
 
@@ -84,26 +85,27 @@ def encode(
     seal.
     """
     network, device = model.network, model.device
-    private = network.config.private
     level = _level(quality, model)
     x = torch.from_numpy(np.ascontiguousarray(picture.rgb)).to(device).permute(2, 0, 1)[None].float() / 255
     with _precision(model):
         y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
     z = clamp_z(z_real)
-    mean, index = network.predict(z.to(network.integer_type), level)
-    symbols = network.quantise(y, mean, level)
+    prediction = network.predict(z.to(network.integer_type), level)
+    prediction = network.refine(prediction, network.quantise(y, prediction.mean, level))
+    symbols, index = _integers(network.quantise(y, prediction.mean, level)), _integers(prediction.index)
+    first, second, private = (
+        entropy.encode_symbols(symbols[part], index[part], model.y_tables) for part in _parts_of_y(model, prediction)
+    )
 
-    public, hidden = _split(_integers(symbols), private)
-    public_index, hidden_index = _split(_integers(index), private)
     sections = {
         Section.Z: entropy.encode_symbols(_integers(z).ravel(), _channel_of_each(z.shape[1:]), model.z_tables),
-        Section.Y_PUBLIC: entropy.encode_symbols(public.ravel(), public_index.ravel(), model.y_tables),
+        Section.Y_PUBLIC: pack_varint(len(first)) + first + second,
     }
     if picture.alpha is not None:
         sections[Section.ALPHA] = alpha_to_png(picture.alpha)
     if picture.icc:
         sections[Section.ICC] = picture.icc
-    sealed = {Section.Y_PRIVATE: entropy.encode_symbols(hidden.ravel(), hidden_index.ravel(), model.y_tables)}
+    sealed = {Section.Y_PRIVATE: private}
     sealed.update({s: d for s, d in ((Section.EXIF, picture.exif), (Section.XMP, picture.xmp)) if d})
 
     header = Header(
@@ -159,7 +161,8 @@ def decode(
         machine=1.0 if version is Version.MACHINE else 0.0,
         short_side=min(header.width, header.height),
     )
-    y_hat = model.network.restore(_all_symbols(latents, device), latents.mean.float(), _level(header.quality, model))
+    symbols = torch.from_numpy(latents.y)[None].float().to(device)
+    y_hat = model.network.restore(symbols, latents.mean.float(), _level(header.quality, model))
     with _precision(model):
         x_hat = model.network.synthesise(y_hat, condition.tensor(model.network.config.largest_side).to(device))
     pixels = x_hat[0, :, : header.height, : header.width].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
@@ -191,12 +194,11 @@ def symbols_hash(
     sealed = _private_sections(data, container, secret) if readable else {}
     model = zoo.load(header.model, header.weights_hash, device=device, integers=integers)
     latents = _read_latents(container, sealed, model)
-    parts = {"z": latents.z, "y_public": latents.y_public, "y_private": latents.y_private}
-    return {
-        name: hashlib.sha256(part.astype("<i4").tobytes()).hexdigest()
-        for name, part in parts.items()
-        if part is not None
-    }
+    public = len(latents.y) - model.network.config.private
+    parts = {"z": latents.z, "y_public": latents.y[:public]}
+    if Section.Y_PRIVATE in sealed:
+        parts["y_private"] = latents.y[public:]
+    return {name: hashlib.sha256(part.astype("<i4").tobytes()).hexdigest() for name, part in parts.items()}
 
 
 def _precision(model: zoo.Model) -> torch.autocast:
@@ -222,28 +224,32 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
     if np.abs(z).max() > Z_MAX:  # beyond it the entropy network would leave the range in which it is exact
         raise FormatError(f"the file is damaged: a symbol of z is outside -{Z_MAX}..{Z_MAX}")
     z_tensor = torch.from_numpy(z)[None].to(model.device, model.network.integer_type)
-    mean, index = model.network.predict(z_tensor, _level(header.quality, model))
-    public_index, private_index = _split(_integers(index), config.private)
-    public, private = container.sections[Section.Y_PUBLIC], sealed.get(Section.Y_PRIVATE)
-    return Latents(
-        z=z,
-        y_public=_decode_y(public, public_index, model),
-        y_private=None if private is None else _decode_y(private, private_index, model),
-        mean=mean,
-    )
+    prediction = model.network.predict(z_tensor, _level(header.quality, model))
+    first, second, private = _parts_of_y(model, prediction)
+    public = Reader(container.sections[Section.Y_PUBLIC])
+    first_data, second_data = public.take(public.varint()), public.take(public.left)
+    y = np.zeros(prediction.mean.shape[1:], np.int32)
+
+    def read(part: npt.NDArray[np.bool_], data: bytes) -> None:
+        y[part] = entropy.decode_symbols(data, _integers(prediction.index)[part], model.y_tables)
+
+    read(first, first_data)
+    if Section.Y_PRIVATE in sealed:
+        read(private, sealed[Section.Y_PRIVATE])
+    prediction = model.network.refine(prediction, torch.from_numpy(y)[None].to(model.device))
+    read(second, second_data)
+    return Latents(z, y, prediction.mean)
 
 
-def _decode_y(data: bytes, index: Integers, model: zoo.Model) -> Integers:
-    return entropy.decode_symbols(data, index.ravel(), model.y_tables).reshape(index.shape)
+def _parts_of_y(model: zoo.Model, prediction: Prediction) -> tuple[npt.NDArray[np.bool_], ...]:
+    """Which latents are coded together: the first and the second step of the public ones, and the private ones.
 
-
-def _all_symbols(latents: Latents, device: str) -> Tensor:
-    """[1, M, h, w] float32: public symbols, then the private ones, or zeros (which leave the predicted means)."""
-    symbols = torch.zeros(latents.mean.shape)
-    symbols[0, : len(latents.y_public)] = torch.from_numpy(latents.y_public)
-    if latents.y_private is not None:
-        symbols[0, len(latents.y_public) :] = torch.from_numpy(latents.y_private)
-    return symbols.to(device)
+    Each bool [M, h, w]; symbols stand in the stream channel by channel, row by row.
+    """
+    first = model.network.in_first_step(prediction).cpu().numpy()
+    private = np.zeros_like(first)
+    private[len(first) - model.network.config.private :] = True
+    return first & ~private, ~first, private
 
 
 def _level(quality: int, model: zoo.Model) -> Tensor:
@@ -253,11 +259,6 @@ def _level(quality: int, model: zoo.Model) -> Tensor:
 def _integers(x: Tensor) -> Integers:
     """[1, C, h, w] whole numbers in a float tensor -> int32 [C, h, w]."""
     return x[0].to(torch.int32).cpu().numpy()
-
-
-def _split(x: Integers, private: int) -> tuple[Integers, Integers]:
-    """[M, h, w] -> the public channels and the last `private` ones."""
-    return x[: len(x) - private], x[len(x) - private :]
 
 
 def _channel_of_each(shape: tuple[int, ...] | torch.Size) -> npt.NDArray[np.int64]:

@@ -134,10 +134,10 @@ def test_a_file_is_as_large_as_its_tables_promise(model, sealed):
     hidden = codec._private_sections(data, container, SECRET)
     latents = codec._read_latents(container, hidden, model)
     level = codec._level(60, model)
-    _, index = model.network.predict(torch.from_numpy(latents.z)[None].to(model.network.integer_type), level)
-    y = np.concatenate([latents.y_public, latents.y_private])
+    prediction = model.network.predict(torch.from_numpy(latents.z)[None].to(model.network.integer_type), level)
+    index = model.network.refine(prediction, torch.from_numpy(latents.y)[None]).index
     channels = codec._channel_of_each(latents.z.shape)
-    bits = bits_of(latents.z, channels, model.z_tables) + bits_of(y, codec._integers(index), model.y_tables)
+    bits = bits_of(latents.z, channels, model.z_tables) + bits_of(latents.y, codec._integers(index), model.y_tables)
     assert 0.99 * bits <= 8 * len(data) <= 1.01 * bits + 8 * 96
 
 

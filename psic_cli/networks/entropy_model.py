@@ -1,10 +1,11 @@
 """What the entropy coder is told: integers only, so that every machine chooses the same tables.
 
 z symbols -> `HyperSynthesis` -> for each latent a mean and a scale -> `LatentScaling` (quality level) -> a mean in
-fixed point and a table index. Everything between is integer arithmetic, carried in floating-point tensors whose values
-stay exact: below 2^24 in float32, below 2^53 in float64 ("Integer Networks for Data Compression with Latent-Variable
-Models", Balle et al., ICLR 2019). Training runs the same arithmetic with straight-through gradients, so there is no
-float twin that could drift away. bitstream/FORMAT.md describes the same network for other readers.
+fixed point and a table index, which context_model.py corrects for the second coding step. Everything between is integer
+arithmetic, carried in floating-point tensors whose values stay exact: below 2^24 in float32, below 2^53 in float64
+("Integer Networks for Data Compression with Latent-Variable Models", Balle et al., ICLR 2019). Training runs the same
+arithmetic with straight-through gradients, so there is no float twin that could drift away. bitstream/FORMAT.md
+describes the same network for other readers.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ def scale_of_index(index: Tensor) -> Tensor:
 class IntegerConv2d(nn.Module):
     """Stride-1 convolution with integer weights over integer inputs; zero padding keeps the size.
 
-    Parameters are real numbers in training; `weight * 2^9` is rounded on every use. In evaluation the product is a
-    plain matrix product over unfolded patches: no kernel may choose a fast algorithm (Winograd, FFT) that works with
-    fractions.
+    Parameters are real numbers in training; `weight * 2^9` is rounded on every use. In evaluation it is a sum of plain
+    matrix products, one for each place of the kernel: no kernel library may choose a fast algorithm (Winograd, FFT)
+    that works with fractions.
 
     Args:
         input_bits: fractional bits of the input integers.
@@ -72,8 +73,13 @@ class IntegerConv2d(nn.Module):
         weight, bias = self.integer_weight(), self.integer_bias()
         if self.training:
             return F.conv2d(x, weight, bias, padding=self.kernel // 2)
-        patches = F.unfold(x, self.kernel, padding=self.kernel // 2) if self.kernel > 1 else x.flatten(2)
-        return (weight.flatten(1) @ patches + bias[:, None]).unflatten(2, tuple(x.shape[-2:]))
+        height, width, margin = *x.shape[-2:], self.kernel // 2
+        padded = F.pad(x, (margin, margin, margin, margin))
+        acc = bias[:, None].expand(len(x), -1, height * width)
+        for a in range(self.kernel):
+            for b in range(self.kernel):
+                acc = acc + weight[:, :, a, b] @ padded[:, :, a : a + height, b : b + width].flatten(2)
+        return acc.unflatten(2, (height, width))
 
 
 def activate(accumulator: Tensor, shift: int) -> Tensor:
@@ -81,8 +87,20 @@ def activate(accumulator: Tensor, shift: int) -> Tensor:
     return round_through(accumulator * 2.0**-shift).clamp(0, ACTIVATION_MAX)
 
 
+def require_exact(name: str, layers: list[IntegerConv2d], largest_input: int) -> None:
+    """Raise ValueError if an accumulator could leave the range in which float32 is exact.
+
+    largest_input: of the first layer; the others' inputs are activations or indexes, 0..255.
+    """
+    for number, layer in enumerate(layers):
+        bound = layer.accumulator_bound(ACTIVATION_MAX if number else largest_input)
+        if not bound < EXACT_LIMIT:
+            raise ValueError(f"layer {number} of {name} can reach {bound:.0f}, beyond exact arithmetic")
+
+
 class HyperSynthesis(nn.Module):
-    """h_s in integers: z [B, N, h/4, w/4] -> unscaled mean (sixteenths) and unscaled index, each [B, latents, h, w].
+    """h_s in integers: z [B, N, h/4, w/4] -> unscaled mean (sixteenths) and unscaled index, each [B, latents, h, w],
+    and the features [B, width, h, w] in 0..255 that both were made from.
 
     z -> 3x3, ReLU -> 1x1, shuffle 2, ReLU -> 3x3, ReLU -> 1x1, shuffle 2, ReLU -> 3x3, ReLU -> 1x1 -> (mean, index)
     """
@@ -111,25 +129,18 @@ class HyperSynthesis(nn.Module):
 
     def check_exact(self) -> None:
         """Raise ValueError if any accumulator could leave the range in which float32 is exact."""
-        for number, layer in enumerate(self.convolutions()):
-            bound = layer.accumulator_bound(Z_MAX if number == 0 else ACTIVATION_MAX)
-            if not bound < EXACT_LIMIT:
-                raise ValueError(
-                    f"layer {number} of the entropy network can reach {bound:.0f}, beyond exact arithmetic"
-                )
+        require_exact("the entropy network", self.convolutions(), largest_input=Z_MAX)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        h = z
-        for number, layer in enumerate(self.convolutions()):
-            h = layer(h)
-            if number < len(self.layers) - 1:
-                h = activate(h, layer.accumulator_bits - ACTIVATION_BITS)
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features, last = z, self.convolutions()[-1]
+        for number, layer in enumerate(self.convolutions()[:-1]):
+            features = activate(layer(features), layer.accumulator_bits - ACTIVATION_BITS)
             if number in (1, 3):
-                h = F.pixel_shuffle(h, 2)
-        mean, index = h.chunk(2, dim=1)
-        bits = self.convolutions()[-1].accumulator_bits
+                features = F.pixel_shuffle(features, 2)
+        mean, index = last(features).chunk(2, dim=1)
+        bits = last.accumulator_bits
         mean = round_through(mean * (MEAN_SHARE * 2.0 ** (MEAN_BITS - bits))).clamp(-MEAN_MAX, MEAN_MAX)
-        return mean, round_through(index * (INDEX_SHARE * 2.0**-bits))
+        return mean, round_through(index * (INDEX_SHARE * 2.0**-bits)), features
 
 
 class HyperAnalysis(nn.Module):

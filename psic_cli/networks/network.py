@@ -1,11 +1,12 @@
 """psic-base as one module: analysis, integer entropy network, conditional synthesis.
 
     x --g_a--> y --h_a--> z ==coded==> z --h_s (integers)--> mean, table index
-               y * gain - mean --round--> symbols ==coded==> (symbols + mean) * inverse gain = y_hat
+               y * gain - mean --round--> symbols ==coded in two steps==> (symbols + mean) * inverse gain = y_hat
+                          symbols of the first step --context (integers)--> mean, table index of the second
                                                              y_hat, condition --g_s--> x_hat
 
-`analyse`, `predict`, `restore` and `synthesise` are the four parts that codec.py uses. Training calls the same parts,
-with rounding that lets gradients through.
+`analyse`, `predict`, `refine`, `restore` and `synthesise` are the parts that codec.py uses. Training calls the same
+parts, with rounding that lets gradients through.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from psic_cli.networks.context_model import ContextModel, in_first_step
 from psic_cli.networks.entropy_model import (
-    ACTIVATION_BITS,
     GAIN_BITS,
     MEAN_BITS,
     WEIGHT_BITS,
@@ -25,6 +26,7 @@ from psic_cli.networks.entropy_model import (
     FrozenScaling,
     HyperAnalysis,
     HyperSynthesis,
+    IntegerConv2d,
     LatentScaling,
     scale_index,
     scale_mean,
@@ -44,17 +46,27 @@ class NetworkConfig:
     deep_width: int = 256  # channels at 1/16
     latents: int = 192  # channels of y
     private: int = 0  # the last this many channels of y are sealed
-    hyper_width: int = 128  # channels inside h_a and h_s
+    hyper_width: int = 128  # channels inside h_a, h_s and the context model
     hyper_latents: int = 96  # channels of z
     analysis_blocks: int = 4
     synthesis_blocks: int = 4
     deep_blocks: int = 2  # at 1/16, on each side
+    wide_blocks: int = 0  # at 1/16, in the part of the synthesis with the wide view
     cltg_hidden: int = 512  # width of the condition's MLP
     levels: int = 64  # quality levels
     largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the entropy coder knows of y before it is coded, integers [B, latents, h, w]."""
+
+    mean: Tensor  # of the scaled latents, in sixteenths
+    index: Tensor  # of the table
+    features: Tensor  # [B, hyper_width, h, w], what z tells the context model
 
 
 class PsicNetwork(nn.Module):
@@ -64,9 +76,12 @@ class PsicNetwork(nn.Module):
         super().__init__()
         c = self.config = config
         self.g_a = Analysis(c.width, c.deep_width, c.latents, c.analysis_blocks, c.deep_blocks)
-        self.g_s = Synthesis(c.width, c.deep_width, c.latents, c.synthesis_blocks, c.deep_blocks, c.cltg_hidden)
+        self.g_s = Synthesis(
+            c.width, c.deep_width, c.latents, c.synthesis_blocks, c.deep_blocks, c.wide_blocks, c.private, c.cltg_hidden
+        )
         self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents)
         self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents)
+        self.context = ContextModel(c.latents, c.hyper_width)
         self.scaling: LatentScaling | FrozenScaling = LatentScaling(c.latents, c.levels)
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -75,16 +90,16 @@ class PsicNetwork(nn.Module):
 
         Raises ValueError if the entropy network could leave the range of exact arithmetic.
         """
-        self.h_s.check_exact()
+        self.check_exact()
         scaling = self.scaling.freeze() if isinstance(self.scaling, LatentScaling) else self.scaling
         tensors = {
             f"{part}.{key}": value.detach().cpu().half()
             for part in ("g_a", "g_s", "h_a")
             for key, value in getattr(self, part).state_dict().items()
         }
-        for number, layer in enumerate(self.h_s.convolutions()):
-            tensors[f"h_s.{number}.weight"] = layer.integer_weight().detach().cpu().to(torch.int16)
-            tensors[f"h_s.{number}.bias"] = layer.integer_bias().detach().cpu().to(torch.int32)
+        for key, layer in self._integer_layers():
+            tensors[f"{key}.weight"] = layer.integer_weight().detach().cpu().to(torch.int16)
+            tensors[f"{key}.bias"] = layer.integer_bias().detach().cpu().to(torch.int32)
         tensors["scaling.gain"] = scaling.gain.cpu().to(torch.int16)
         tensors["scaling.offset"] = scaling.offset.cpu().to(torch.int16)
         tensors["scaling.inverse"] = scaling.inverse.cpu().float()
@@ -101,21 +116,36 @@ class PsicNetwork(nn.Module):
                 key[len(part) + 1 :]: value.float() for key, value in tensors.items() if key.startswith(part + ".")
             }
             getattr(network, part).load_state_dict(state)
-        network.h_s.double()
-        for number, layer in enumerate(network.h_s.convolutions()):
-            bits = WEIGHT_BITS + (ACTIVATION_BITS if number else 0)
-            weight, bias = tensors[f"h_s.{number}.weight"].double(), tensors[f"h_s.{number}.bias"].double()
-            layer.load_state_dict({"weight": weight / 2**WEIGHT_BITS, "bias": bias / 2**bits})
-        network.h_s.check_exact()
+        for key, layer in network._integer_layers():
+            weight, bias = tensors[f"{key}.weight"].double(), tensors[f"{key}.bias"].double()
+            layer.double().load_state_dict(
+                {"weight": weight / 2**WEIGHT_BITS, "bias": bias / 2**layer.accumulator_bits}
+            )
+        network.check_exact()
         gain, offset, inverse = (tensors[f"scaling.{key}"] for key in ("gain", "offset", "inverse"))
         if gain.shape != (config.levels, config.latents) or offset.shape != gain.shape or inverse.shape != gain.shape:
             raise ValueError("the gains do not fit the number of levels and latents")
         network.scaling = FrozenScaling(gain.double(), offset.double(), inverse.float())
         return network.eval().requires_grad_(False)
 
+    def _integer_layers(self) -> list[tuple[str, IntegerConv2d]]:
+        """All layers that decide symbols, with the names under which they are stored."""
+        parts = {"h_s": self.h_s, "context": self.context}
+        return [
+            (f"{name}.{number}", layer)
+            for name, part in parts.items()
+            for number, layer in enumerate(part.convolutions())
+        ]
+
+    def check_exact(self) -> None:
+        """Raise ValueError if the entropy network could leave the range of exact arithmetic."""
+        self.h_s.check_exact()
+        self.context.check_exact()
+
     def use_integers(self, dtype: torch.dtype) -> None:
         """Carry the entropy network's integers in float64 or float32."""
         self.h_s.to(dtype)
+        self.context.to(dtype)
         assert isinstance(self.scaling, FrozenScaling)
         self.scaling.gain, self.scaling.offset = self.scaling.gain.to(dtype), self.scaling.offset.to(dtype)
 
@@ -134,15 +164,31 @@ class PsicNetwork(nn.Module):
             y = in_strips(self.g_a, x, row_unit=STRIDE, cell_columns=x.shape[3] // STRIDE, halo=self.g_a.view)
         return y, self.h_a(y)
 
-    def predict(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Integer z [B, N, h/4, w/4] and levels [B] -> mean of the scaled latents in sixteenths, table index; integers
-        [B, latents, h, w].
+    def predict(self, z: Tensor, level: Tensor) -> Prediction:
+        """Integer z [B, N, h/4, w/4] and levels [B] -> what is known of y before any of it is coded.
 
         The tensors' dtype is the one that `h_s` and `scaling` hold (`float64` unless a test asks otherwise).
         """
-        mean, index = self.h_s(z)
+        mean, index, features = self.h_s(z)
         scaled = scale_mean(mean, self.scaling.integer_gain(level))
-        return scaled, scale_index(index, self.scaling.index_offset(level))
+        return Prediction(scaled, scale_index(index, self.scaling.index_offset(level)), features)
+
+    def in_first_step(self, prediction: Prediction) -> Tensor:
+        """Which latents `predict` is the last word on; the others wait for `refine`: bool [latents, h, w]."""
+        latents, height, width = prediction.mean.shape[1:]
+        return in_first_step(latents, self.config.private, height, width, prediction.mean.device)
+
+    def refine(self, prediction: Prediction, symbols: Tensor) -> Prediction:
+        """The prediction for the second coding step. symbols: [B, latents, h, w], read where public and of the first
+        step.
+        """
+        first = self.in_first_step(prediction)
+        known = symbols.to(prediction.mean.dtype) * first
+        known[:, self.config.latents - self.config.private :] = 0
+        mean, index = self.context(known, prediction.features, prediction.index)
+        return Prediction(
+            prediction.mean + mean * ~first, scale_index(prediction.index, index * ~first), prediction.features
+        )
 
     def quantise(self, y: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         """Real y and integer means -> the symbols that are coded, whole numbers [B, latents, h, w]. Encoder only."""
@@ -150,8 +196,12 @@ class PsicNetwork(nn.Module):
         return torch.round(y * gain - mean.to(y.dtype) / 2**MEAN_BITS).clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
     def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
-        """Symbols (zero where unknown: then the mean itself) -> y_hat float [B, latents, h, w]."""
-        return (symbols + mean / 2**MEAN_BITS) * self.scaling.inverse_gain(level)
+        """Symbols (zero where unknown: then the mean itself) -> y_hat float [B, latents + private, h, w].
+
+        Behind the latents stand the sealed symbols as they are: they tell the synthesis whether it has them.
+        """
+        y_hat = (symbols + mean / 2**MEAN_BITS) * self.scaling.inverse_gain(level)
+        return torch.cat([y_hat, symbols[:, self.config.latents - self.config.private :]], dim=1)
 
     def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
         """y_hat and conditions [B, 3] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""

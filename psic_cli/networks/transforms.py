@@ -16,6 +16,7 @@ from psic_cli.networks.layers import Bottleneck, ContextBlock, karhunen_loeve_ba
 PATCH = 8  # pixels per side of a cell at the resolution of the widest blocks
 STRIDE = 16  # pixels per latent
 CONTEXT = 4  # latents per side of a cell of the context trunk: 1/64 of the picture
+SEALED_MAX = 4.0  # of a sealed symbol where it only shows that it is known
 # Step of the latents of an untrained codec: at the best quality lambda = 0.05 on 255^2 MSE asks for steps of sqrt(6 /
 # (lambda ln 2)) = 13
 LATENT_SCALE = 255.0 / 13.2
@@ -78,11 +79,14 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """g_s: y_hat [B, latents, h, w] and a condition [B, 3] -> x_hat [B, 3, 16 h, 16 w], not clamped; h and w multiples
-    of 4.
+    """g_s: y_hat [B, latents + private, h, w] and a condition [B, 3] -> x_hat [B, 3, 16 h, 16 w], not clamped; h and w
+    multiples of 4.
 
         y_hat -> 1x1 -> + context trunk (1/16 and 1/64) -> bottlenecks (1/16) -> 1x1, shuffle 2 -> bottlenecks (1/8) ->
             1x1, shuffle 8
+
+    wide_blocks of the bottlenecks at 1/16 belong to `understand`, deep_blocks to `paint`. The last `private` channels
+    of y_hat are the symbols of the sealed latents, all zero where they are unknown.
 
     The context trunk exists for the shield: a vision-language model looks at a photo shrunk to about 224 pixels, so
     what misleads it must be drawn over areas far larger than the small kernels can see. Each block takes two CLTG
@@ -90,19 +94,29 @@ class Synthesis(nn.Module):
     """
 
     def __init__(
-        self, width: int, deep_width: int, latents: int, blocks: int, deep_blocks: int, cltg_hidden: int
+        self,
+        width: int,
+        deep_width: int,
+        latents: int,
+        blocks: int,
+        deep_blocks: int,
+        wide_blocks: int,
+        private: int,
+        cltg_hidden: int,
     ) -> None:
         super().__init__()
         self.from_latents = nn.Conv2d(latents, deep_width, 1)
+        self.expect_sealed(private)
         self.near_context = ContextBlock(deep_width)
         self.gather = nn.Conv2d(deep_width, deep_width, CONTEXT, stride=CONTEXT, groups=deep_width)
         self.far_context = nn.ModuleList(ContextBlock(deep_width) for _ in range(2))
         self.spread = nn.Conv2d(deep_width, deep_width, 1)
+        self.wide_blocks = nn.ModuleList(Bottleneck(deep_width) for _ in range(wide_blocks))
         self.deep_blocks = nn.ModuleList(Bottleneck(deep_width) for _ in range(deep_blocks))
         self.split = nn.Conv2d(deep_width, 4 * width, 1)
         self.blocks = nn.ModuleList(Bottleneck(width) for _ in range(blocks))
         self.to_pixels = nn.Conv2d(width, 3 * PATCH**2, 1)
-        wide, close = [self.near_context, *self.far_context], [*self.deep_blocks, *self.blocks]
+        wide, close = [self.near_context, *self.far_context, *self.wide_blocks], [*self.deep_blocks, *self.blocks]
         slots = [[slot for block in part for slot in block.slots()] for part in (wide, close)]  # type: ignore[operator]
         self.understanding_slots = len(slots[0])
         self.cltg = ConditionalLatentTriggerGenerator(slots[0] + slots[1], cltg_hidden)
@@ -126,18 +140,35 @@ class Synthesis(nn.Module):
         self.to_pixels.weight.mul_(0.1)
         self.to_pixels.weight[:, :rows] = stem[:rows].T[:, :, None, None]
 
+    def expect_sealed(self, private: int) -> None:
+        """Make the layer that looks at the symbols of `private` sealed latents; it starts blind."""
+        self.from_sealed = nn.Conv2d(2 * private, self.from_latents.out_channels, 1, bias=False) if private else None
+        if self.from_sealed is not None:
+            nn.init.zeros_(self.from_sealed.weight)
+
     def forward(self, y_hat: Tensor, condition: Tensor) -> Tensor:
         biases = self.cltg(condition)
         return self.paint(self.understand(y_hat, biases), biases[self.understanding_slots :])
 
     def understand(self, y_hat: Tensor, slot_biases: list[Tensor]) -> Tensor:
-        """The cheap part at 1/16 and below, with the wide view: [B, latents, h, w] -> [B, deep_width, h, w]."""
+        """The cheap part at 1/16 and below, with the wide view.
+
+        [B, latents + private, h, w] -> [B, deep_width, h, w].
+        """
         biases = iter(slot_biases)
-        h = self.near_context(precisely(self.from_latents, y_hat / LATENT_SCALE), biases)
+        latents = self.from_latents.in_channels
+        h = precisely(self.from_latents, y_hat[:, :latents] / LATENT_SCALE)
+        if self.from_sealed is not None:
+            sealed = y_hat[:, latents:].clamp(-SEALED_MAX, SEALED_MAX)
+            h = h + precisely(self.from_sealed, torch.cat([sealed, sealed.abs()], dim=1))
+        h = self.near_context(h, biases)
         far = self.gather(h)
         for block in self.far_context:
             far = block(far, biases)
-        return h + F.interpolate(self.spread(far), scale_factor=CONTEXT, mode="bilinear", align_corners=False)
+        h = h + F.interpolate(self.spread(far), scale_factor=CONTEXT, mode="bilinear", align_corners=False)
+        for block in self.wide_blocks:
+            h = block(h, biases)
+        return h
 
     def paint(self, h: Tensor, slot_biases: list[Tensor]) -> Tensor:
         """The part whose cost is per pixel: [B, deep_width, h, w] -> [B, 3, 16 h, 16 w]."""

@@ -35,7 +35,7 @@ def make_private(run: Run, share: float) -> float:
     for part, part_level in zip(x.split(8), level.split(8), strict=True):
         _, _, y_bits, _ = run.rate(network, part, part_level)
         y, z = network.analyse(part)
-        mean, _ = network.predict(clamp_z(z), part_level)
+        mean = network.predict(clamp_z(z), part_level).mean
         residual = network.quantise(y, mean, part_level) * network.scaling.inverse_gain(part_level)
         bits.append(y_bits)
         energy.append(residual.square().sum((2, 3)))
@@ -46,6 +46,8 @@ def make_private(run: Run, share: float) -> float:
     public = torch.tensor([c for c in range(len(cost)) if c not in set(chosen.tolist())])
     reorder_latents(network, torch.cat([public, chosen.cpu()]))
     network.config = replace(network.config, private=len(chosen))
+    network.g_s.expect_sealed(len(chosen))
+    network.g_s.to(x.device)
     return float(channel_bits[chosen].sum() / channel_bits.sum())
 
 
@@ -58,17 +60,20 @@ def choose_private(bits: Tensor, cost: Tensor, share: float) -> Tensor:
 
 
 def reorder_latents(network: PsicNetwork, order: Tensor) -> None:
-    """Give the channels of y a new order without changing what the network computes. order: [M], a permutation."""
+    """Give the channels of y a new order without changing what the network computes, as long as its context model is
+    untrained: which channels are coded in which step depends on their order. order: [M], a permutation.
+    """
     assert isinstance(network.scaling, LatentScaling)
-    last = network.h_s.convolutions()[-1]
+    last, (near, here, _, correction) = network.h_s.convolutions()[-1], network.context.convolutions()
     both = torch.cat([order, order + len(order)])  # means, then indexes
     rows: list[Any] = [network.g_a.to_latents.weight, network.g_a.to_latents.bias]
-    columns: list[Any] = [network.g_s.from_latents.weight, network.h_a.layers[0].weight]
+    columns: list[Any] = [network.g_s.from_latents.weight, network.h_a.layers[0].weight, near.weight]
+    columns += [here.weight[:, -len(order) :]]
     columns += [network.scaling.log_gain, network.scaling.log_inverse]
     with torch.no_grad():
         for parameter in rows:
             parameter.copy_(parameter[order].clone())
         for parameter in columns:
             parameter.copy_(parameter[:, order].clone())
-        for parameter in (last.weight, last.bias):
+        for parameter in (last.weight, last.bias, correction.weight, correction.bias):
             parameter.copy_(parameter[both].clone())

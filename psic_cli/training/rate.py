@@ -43,24 +43,22 @@ class RateModel(nn.Module):
         self.gaussian = GaussianConditional(None)
 
     def forward(self, network: PsicNetwork, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """[B, 3, H, W], levels [B] -> y_hat, mean (both in units of the decoder's latents, [B, M, h, w]), bits of y
-        [B, M], bits of z [B].
+        """[B, 3, H, W], levels [B] -> y_hat and mean in units of the decoder's latents ([B, M + private, h, w] and
+        [B, M, h, w]), bits of y [B, M], bits of z [B].
         """
         y, z = network.analyse(x)
         with torch.autocast(x.device.type, enabled=False):
             y, z = y.float(), z.float()
             _, z_likelihood = self.prior(z)
-            mean, index = network.predict(round_through(z).clamp(-Z_MAX, Z_MAX), level)
-            scale = scale_of_index(index)
-            gain = network.scaling.integer_gain(level) / 2**GAIN_BITS
-            mean = mean / 2**MEAN_BITS
-            scaled = y * gain
-            _, y_likelihood = self.gaussian(scaled, scale, mean)
-            inverse = network.scaling.inverse_gain(level)
-            y_hat = (round_through(scaled - mean) + mean) * inverse
+            prediction = network.predict(round_through(z).clamp(-Z_MAX, Z_MAX), level)
+            scaled = y * network.scaling.integer_gain(level) / 2**GAIN_BITS
+            prediction = network.refine(prediction, round_through(scaled - prediction.mean / 2**MEAN_BITS))
+            mean = prediction.mean / 2**MEAN_BITS
+            _, y_likelihood = self.gaussian(scaled, scale_of_index(prediction.index), mean)
+            y_hat = network.restore(round_through(scaled - mean), prediction.mean, level)
             y_bits = -y_likelihood.clamp_min(1e-9).log2().sum((2, 3))
             z_bits = -z_likelihood.clamp_min(1e-9).log2().sum((1, 2, 3))
-        return y_hat, mean * inverse, y_bits, z_bits
+        return y_hat, mean * network.scaling.inverse_gain(level), y_bits, z_bits
 
     @torch.no_grad()
     def start_from(self, network: PsicNetwork, x: Tensor) -> None:

@@ -81,13 +81,11 @@ def shuffle(planes: Planes) -> Planes:
     ]
 
 
-def outputs(z: Planes, tensors: dict[str, Tensor]) -> Planes:
-    """acc of layer 5."""
+def features_of(z: Planes, tensors: dict[str, Tensor]) -> Planes:
+    """The output of layer 4: what both means and indexes are made from."""
     h = z
-    for k in range(6):
-        h = convolve(tensors[f"h_s.{k}.weight"], tensors[f"h_s.{k}.bias"], h)
-        if k < 5:
-            h = activate(h, 5 if k == 0 else 9)
+    for k in range(5):
+        h = activate(convolve(tensors[f"h_s.{k}.weight"], tensors[f"h_s.{k}.bias"], h), 5 if k == 0 else 9)
         if k in (1, 3):
             h = shuffle(h)
     return h
@@ -97,23 +95,34 @@ def level_of(quality: int, levels: int) -> int:
     return ((quality - 1) * (levels - 1) * 2 + 99) // 198
 
 
-def means_and_indexes(z: Planes, quality: int, tensors: dict[str, Tensor]) -> tuple[list[int], list[int]]:
-    """For each symbol of y, in the order of section 6: mean in sixteenths, table index."""
-    require(all(-127 <= v <= 127 for plane in z for row in plane for v in row), "a symbol of z is out of range")
-    acc = outputs(z, tensors)
-    gain, offset = tensors["scaling.gain"], tensors["scaling.offset"]
-    level, channels = level_of(quality, gain.shape[0]), len(acc) // 2
-    means, indexes = [], []
-    for m in range(channels):
-        for row in acc[m]:
-            for value in row:
-                mean0 = min(4095, max(-4095, (value + 32) // 64))
-                means.append((mean0 * gain.at(level, m) + 512) // 1024)
-        for row in acc[channels + m]:
-            for value in row:
-                index0 = (value + 256) // 512
-                indexes.append(min(63, max(0, index0 + offset.at(level, m))))
-    return means, indexes
+def indexes_of_first_step(features: Planes, quality: int, tensors: dict[str, Tensor]) -> Planes:
+    """The table index of every symbol of y as far as z tells it. Means decide no symbol and are left out."""
+    acc = convolve(tensors["h_s.5.weight"], tensors["h_s.5.bias"], features)
+    offset = tensors["scaling.offset"]
+    level, channels = level_of(quality, offset.shape[0]), len(acc) // 2
+    return [
+        [[min(63, max(0, (v + 256) // 512 + offset.at(level, m))) for v in row] for row in acc[channels + m]]
+        for m in range(channels)
+    ]
+
+
+def corrections_of_index(known: Planes, features: Planes, index: Planes, tensors: dict[str, Tensor]) -> Planes:
+    """What the context model adds to the indexes of the second step."""
+
+    def layer(k: int, planes: Planes) -> Planes:
+        return convolve(tensors[f"context.{k}.weight"], tensors[f"context.{k}.bias"], planes)
+
+    clamped = [[[min(63, max(-63, v)) for v in row] for row in plane] for plane in known]
+    seen, expected = layer(0, clamped), layer(1, features + index)
+    h = [
+        [
+            [min(255, max(0, (s + 16) // 32 + (e + 256) // 512)) for s, e in zip(*rows, strict=True)]
+            for rows in zip(*planes, strict=True)
+        ]
+        for planes in zip(seen, expected, strict=True)
+    ]
+    acc = layer(3, activate(layer(2, h), 9))
+    return [[[min(64, max(-64, (v + 256) // 512)) for v in row] for row in plane] for plane in acc[len(acc) // 2 :]]
 
 
 # Sections 6 and 7
@@ -149,14 +158,36 @@ def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: byt
     lines = [z[start : start + columns] for start in starts]
     planes = [lines[channel * rows : (channel + 1) * rows] for channel in channels]
 
-    _, indexes = means_and_indexes(planes, file.quality, tensors)
-    split = (sizes["latents"] - sizes["private"]) * 16 * rows * columns
+    require(all(-127 <= v <= 127 for v in z), "a symbol of z is out of range")
+    features = features_of(planes, tensors)
+    index = indexes_of_first_step(features, file.quality, tensors)
     tables = tables_of(tensors, "tables.y")
-    public = second_reader.decode_symbols(sections["Y_PUBLIC"], indexes[:split], tables)
+    count, public_count = sizes["latents"], sizes["latents"] - sizes["private"]
+    cells = [(c, i, j) for c in range(count) for i in range(4 * rows) for j in range(4 * columns)]
+    first = [(c, i, j) for c, i, j in cells if c < public_count and (c + i + j) % 2 == 0]
+    second = [(c, i, j) for c, i, j in cells if c < public_count and (c + i + j) % 2 == 1]
+    sealed = [(c, i, j) for c, i, j in cells if c >= public_count]
+
+    public = second_reader.Bytes(sections["Y_PUBLIC"])
+    first_data = public.take(public.varint())
+    second_data = public.data[public.at :]
+    symbols = [[[0] * (4 * columns) for _ in range(4 * rows)] for _ in range(count)]
+
+    def read(places: list[tuple[int, int, int]], data: bytes) -> None:
+        found = second_reader.decode_symbols(data, [index[c][i][j] for c, i, j in places], tables)
+        for (c, i, j), value in zip(places, found, strict=True):
+            symbols[c][i][j] = value
+
+    read(first, first_data)
+    corrections = corrections_of_index(symbols, features, index, tensors)  # before any private symbol is known
+    for c, i, j in second:
+        index[c][i][j] = min(63, max(0, index[c][i][j] + corrections[c][i][j]))
+    read(second, second_data)
     private = None
     if "Y_PRIVATE" in sections:
-        private = second_reader.decode_symbols(sections["Y_PRIVATE"], indexes[split:], tables)
-    return Integers(z, public, private)
+        read(sealed, sections["Y_PRIVATE"])
+        private = [symbols[c][i][j] for c, i, j in sealed]
+    return Integers(z, [v for plane in symbols[:public_count] for row in plane for v in row], private)
 
 
 def sha256(symbols: Sequence[int]) -> str:

@@ -92,9 +92,11 @@ def test_the_whole_network_is_integer_arithmetic(dtype):
             layer.weight.mul_(3)
         h_s.check_exact()
         z = torch.randint(-127, 128, (1, 3, 3, 2))
-        mean, index = h_s(z.to(dtype))
+        mean, index, features = h_s(z.to(dtype))
     h = z[0].numpy()
+    inputs = []
     for number, layer in enumerate(h_s.convolutions()):
+        inputs.append(h)
         h = convolved(h, integers(layer.integer_weight()), integers(layer.integer_bias()))
         if number < 5:
             shift = 5 if number == 0 else 9
@@ -105,6 +107,7 @@ def test_the_whole_network_is_integer_arithmetic(dtype):
             h = h.reshape(channels // 4, 2 * rows, 2 * columns)
     assert (integers(mean)[0] == np.clip((h[:5] + 32) // 64, -4095, 4095)).all()
     assert (integers(index)[0] == (h[5:] + 256) // 512).all()
+    assert (integers(features)[0] == inputs[-1]).all()
     assert len(np.unique(integers(index))) > 3
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from torch import Tensor
 
 from psic_cli.networks.cltg import Condition
 from psic_cli.networks.network import SYMBOL_MAX, NetworkConfig, PsicNetwork, clamp_z
@@ -18,6 +19,7 @@ SMALL = NetworkConfig(
     analysis_blocks=2,
     synthesis_blocks=2,
     deep_blocks=1,
+    wide_blocks=1,
     cltg_hidden=16,
     levels=16,
 )
@@ -38,6 +40,13 @@ def loaded(made: PsicNetwork) -> PsicNetwork:
     return PsicNetwork.from_tensors(made.config, made.to_tensors())
 
 
+def integers(made: PsicNetwork, z: Tensor, symbols: Tensor, level: Tensor) -> tuple[Tensor, ...]:
+    """Means and indexes of both coding steps, and the features between them."""
+    first = made.predict(z, level)
+    second = made.refine(first, symbols)
+    return first.mean, first.index, first.features, second.mean, second.index
+
+
 # Stored and loaded
 
 
@@ -53,7 +62,7 @@ def test_what_is_loaded_is_what_was_stored():
 def test_everything_that_decides_a_table_is_stored_as_an_integer():
     tensors = network().to_tensors()
     for key, tensor in tensors.items():
-        if key.startswith("h_s.") or key in ("scaling.gain", "scaling.offset"):
+        if key.startswith(("h_s.", "context.")) or key in ("scaling.gain", "scaling.offset"):
             assert not tensor.dtype.is_floating_point, key
         assert tensor.is_contiguous()
 
@@ -62,12 +71,14 @@ def test_a_loaded_network_predicts_what_the_trained_one_did():
     trained = network().eval()
     found = loaded(trained)
     z, level = torch.randint(-60, 60, (1, 6, 3, 2)), torch.tensor([7])
-    for one, other in zip(trained.predict(z.float(), level), found.predict(z.double(), level), strict=True):
-        assert torch.equal(one.double(), other)
-    found.use_integers(torch.float32)
-    assert found.integer_type == torch.float32
-    for one, other in zip(trained.predict(z.float(), level), found.predict(z.float(), level), strict=True):
-        assert torch.equal(one, other)
+    symbols = torch.randint(-99, 99, (1, 24, 12, 8))
+    for dtype in (torch.float64, torch.float32):
+        found.use_integers(dtype)
+        assert found.integer_type == dtype
+        for one, other in zip(
+            integers(trained, z.float(), symbols, level), integers(found, z.to(dtype), symbols, level), strict=True
+        ):
+            assert torch.equal(one.to(dtype), other)
 
 
 def test_a_loaded_network_is_ready_to_code():
@@ -80,7 +91,9 @@ def test_a_loaded_network_is_ready_to_code():
         assert torch.equal(value, half[key]), key
 
 
-@pytest.mark.parametrize("missing", ["g_a.stem.weight", "g_s.cltg.heads.0.weight", "h_s.3.bias", "scaling.offset"])
+@pytest.mark.parametrize(
+    "missing", ["g_a.stem.weight", "g_s.cltg.heads.0.weight", "h_s.3.bias", "context.0.weight", "scaling.offset"]
+)
 def test_a_missing_tensor_is_noticed(missing):
     tensors = network().to_tensors()
     del tensors[missing]
@@ -115,13 +128,15 @@ def test_every_parameter_gets_a_gradient():
     made = network().train()
     with torch.no_grad():  # integer layers are coarse: signals of a fraction of a step would end in zeros
         made.h_a.layers[-1].weight.mul_(100)  # type: ignore[operator]
-        for layer in made.h_s.convolutions():
+        for layer in [*made.h_s.convolutions(), *made.context.convolutions()]:
             layer.weight.mul_(3)
             layer.bias.abs_().add_(0.1)
     x, level = torch.rand(2, 3, 128, 128), torch.tensor([3, 9])
     y, z = made.analyse(x)
-    mean, index = made.predict(z, level)
     scaled = y * made.scaling.integer_gain(level) / 1024
+    prediction = made.predict(z, level)
+    prediction = made.refine(prediction, scaled - prediction.mean / 16)
+    mean, index = prediction.mean, prediction.index
     y_hat = made.restore(scaled - mean / 16, mean, level)
     x_hat = made.synthesise(y_hat, torch.tensor([[1.0, 0.0, 0.5], [0.3, 1.0, -0.2]]))
     ((x_hat - x).square().sum() + index.square().sum() + (scaled - mean / 16).square().sum()).backward()
@@ -140,7 +155,10 @@ def test_training_and_evaluation_compute_the_same():
         results = []
         for one in (made.train(), made.eval()):
             y, z = one.analyse(x)
-            results.append((y, z, one.synthesise(y, conditions), *one.predict(clamp_z(z), torch.tensor([3, 9]))))
+            symbols = (y * 3).round()
+            seen = torch.cat([y, symbols[:, -SMALL.private :]], dim=1)
+            coded = integers(one, clamp_z(z), symbols, torch.tensor([3, 9]))
+            results.append((y, z, one.synthesise(seen, conditions), *coded))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
@@ -177,7 +195,7 @@ def test_fewer_latents_lose_the_least_important_part():
 
 def test_an_untrained_condition_changes_nothing():
     made = PsicNetwork(SMALL).eval()
-    y = torch.randn(1, 24, 4, 4)
+    y = torch.randn(1, 24 + SMALL.private, 4, 4)
     with torch.no_grad():
         full = made.synthesise(y, NEUTRAL)
         assert torch.equal(made.synthesise(y, Condition(1.0, 1.0, 1000).tensor(2000)), full)
@@ -195,7 +213,8 @@ def test_symbols_and_their_inverse_fit_together():
     gain = made.scaling.integer_gain(level) / 1024
     assert (((symbols + mean / 16) / gain - y).abs() <= 0.5001 / gain).all()
     restored = made.restore(symbols, mean, level)
-    torch.testing.assert_close(restored, (symbols + mean / 16) * made.scaling.inverse_gain(level))
+    torch.testing.assert_close(restored[:, :24], (symbols + mean / 16) * made.scaling.inverse_gain(level))
+    assert torch.equal(restored[:, 24:], symbols[:, -SMALL.private :])
 
 
 def test_symbols_of_hopeless_latents_are_clamped():

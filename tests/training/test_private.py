@@ -38,7 +38,8 @@ def network() -> PsicNetwork:
 def results(made: PsicNetwork, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Latents, z, means, indexes, symbols and the picture."""
     y, z = made.analyse(x)
-    mean, index = made.predict(z.round(), level)
+    prediction = made.predict(z.round(), level)
+    mean, index = prediction.mean, prediction.index
     symbols = made.quantise(y, mean, level)
     return (
         y,

@@ -26,6 +26,7 @@ CONFIG = NetworkConfig(
     analysis_blocks=1,
     synthesis_blocks=1,
     deep_blocks=1,
+    wide_blocks=1,
     cltg_hidden=16,
 )
 
@@ -39,8 +40,11 @@ def make_tiny_model(folder: Path) -> Path:
         rate.start_from(network, noise)
         for head in network.g_s.cltg.heads:
             head.weight.normal_(0, 0.03)  # type: ignore[operator]
+        assert network.g_s.from_sealed is not None
+        network.g_s.from_sealed.weight.normal_(0, 0.003)
         for layer in network.h_s.convolutions():
             layer.weight.mul_(3)
+        network.context.convolutions()[-1].weight.normal_(0, 0.2)
     card = {"training": "none: seeded random numbers over a block transform", "licence": "Apache-2.0"}
     return export(network.eval(), rate, folder, "tiny", card)
 

@@ -27,6 +27,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import torch
 from PIL import Image
 
 from psic_cli import codec, keys, zoo
@@ -114,25 +115,19 @@ def any_integers(model: zoo.Model) -> Container:
     z = [generator.choice((-127, 127, generator.randint(-127, 127))) for _ in range(config.hyper_latents * 2 * 3)]
     z_indexes = [channel for channel in range(config.hyper_latents) for _ in range(2 * 3)]
     z_data = encode_symbols(z, z_indexes, model.z_tables)
-    empty = Container(header, {Section.Z: z_data, Section.Y_PUBLIC: b"", Section.Y_PRIVATE: b""})
-    index = table_indexes(empty, model)
-    y = [generator.choice((0, 1, generator.randint(-40, 40), generator.randint(-(2**15), 2**15))) for _ in index]
-    split = (config.latents - config.private) * 8 * 12
-    public, private = (encode_symbols(y[s], index[s], model.y_tables) for s in (slice(split), slice(split, None)))
+    shape = (config.latents, 8, 12)
+    count = config.latents * 8 * 12
+    kinds = ((0, 1, generator.randint(-40, 40), generator.randint(-(2**15), 2**15)) for _ in range(count))
+    y = np.array([generator.choice(kind) for kind in kinds])
+    y = y.reshape(shape).astype(np.int32)
+    level = codec._level(header.quality, model)
+    z_tensor = torch.tensor(z, dtype=torch.float64).reshape(1, config.hyper_latents, 2, 3)
+    prediction = model.network.refine(model.network.predict(z_tensor, level), torch.from_numpy(y)[None])
+    index = codec._integers(prediction.index)
+    parts = codec._parts_of_y(model, prediction)
+    first, second, private = (encode_symbols(y[part], index[part], model.y_tables) for part in parts)
+    public = pack_varint(len(first)) + first + second
     return Container(header, {Section.Z: z_data, Section.Y_PUBLIC: public, Section.Y_PRIVATE: private})
-
-
-def table_indexes(container: Container, model: zoo.Model) -> list[int]:
-    """The table index of each symbol of y, public and private, for the z in a file."""
-    found: list[int] = []
-
-    def remember(data: bytes, index: codec.Integers, model: zoo.Model) -> codec.Integers:
-        found.extend(index.ravel().tolist())
-        return index
-
-    with mock.patch.object(codec, "_decode_y", remember):
-        codec._read_latents(container, container.sections, model)
-    return found
 
 
 def with_checksum(body: bytes) -> bytes:
@@ -181,7 +176,7 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
     bad_list = Container(parts.header, {s: p for s, p in parts.sections.items() if s != Section.SEALED})
     resealed = keys.seal(OWNER, b"\x01\x03", associated_data(bad_list), bytes(16))
     words = parts.sections[Section.Y_PUBLIC]
-    far_y = words_beyond_symbols(model)
+    far_y = pack_varint(len(words_beyond_symbols(model))) + words_beyond_symbols(model)
     png = Image.fromarray(ramp(49, 64))
     return {
         "empty": Broken("no bytes at all", b"", "FormatError", "is empty"),
@@ -199,9 +194,18 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
         "z-too-large": Broken("a z of 128", with_payload(plain, Section.Z, far_z), "FormatError", "outside -127..127"),
         "z-garbage": Broken("random z", with_payload(sealed, Section.Z, noise(24)), "FormatError", "damaged"),
         "z-empty": Broken("no z", with_payload(sealed, Section.Z, b""), "FormatError", "damaged"),
-        "y-garbage": Broken("random y", with_payload(sealed, Section.Y_PUBLIC, noise(200)), "FormatError", "damaged"),
+        "y-garbage": Broken(
+            "random y", with_payload(sealed, Section.Y_PUBLIC, b"\x64" + noise(200)), "FormatError", "damaged"
+        ),
+        "y-steps": Broken(
+            "a first step longer than both",
+            with_payload(sealed, Section.Y_PUBLIC, b"\x64abcd"),
+            "FormatError",
+            "announced",
+        ),
+        "y-empty": Broken("no y", with_payload(sealed, Section.Y_PUBLIC, b""), "FormatError", "damaged"),
         "y-cut": Broken("y ends early", with_payload(sealed, Section.Y_PUBLIC, words[:-4]), "FormatError", "damaged"),
-        "y-odd-bytes": Broken("y of 3 bytes", with_payload(sealed, Section.Y_PUBLIC, b"abc"), "FormatError", "words"),
+        "y-odd-bytes": Broken("y of 3 bytes", with_payload(sealed, Section.Y_PUBLIC, b"\3abc"), "FormatError", "words"),
         "y-too-large": Broken(
             "a y beyond 2^20", with_payload(plain, Section.Y_PUBLIC, far_y), "FormatError", "damaged"
         ),

@@ -1,0 +1,96 @@
+"""The second coding step: which latents it concerns, what it may look at, and that it is integer arithmetic."""
+
+import numpy as np
+import pytest
+import torch
+
+from psic_cli.networks.context_model import KNOWN_MAX, ContextModel, in_first_step
+from psic_cli.networks.network import NetworkConfig, PsicNetwork
+from tests.networks.test_entropy_model import convolved, integers
+
+LATENTS, PRIVATE, WIDTH = 5, 2, 6
+
+
+def context_model() -> ContextModel:
+    torch.manual_seed(2)
+    made = ContextModel(LATENTS, WIDTH).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(0, 0.4)
+    return made
+
+
+def small_network() -> PsicNetwork:
+    torch.manual_seed(3)
+    made = PsicNetwork(NetworkConfig(32, 32, LATENTS, PRIVATE, WIDTH, 4, 1, 1, 1)).eval()
+    with torch.no_grad():
+        for parameter in made.context.parameters():
+            parameter.normal_(0, 0.4)
+    return made
+
+
+def test_the_first_step_is_a_chequerboard_whose_colours_alternate_and_all_that_is_private():
+    first = in_first_step(LATENTS, PRIVATE, 2, 3)
+    dark, light = [[1, 0, 1], [0, 1, 0]], [[0, 1, 0], [1, 0, 1]]
+    assert first.int().tolist() == [dark, light, dark, [[1] * 3] * 2, [[1] * 3] * 2]
+
+
+def test_an_untrained_model_corrects_nothing():
+    known, features, index = torch.randint(-9, 9, (1, 5, 4, 4)), torch.full((1, 6, 4, 4), 200.0), torch.ones(1, 5, 4, 4)
+    assert not any(part.any() for part in ContextModel(LATENTS, WIDTH).eval()(known.float(), features, index))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_it_is_integer_arithmetic(dtype):
+    made = context_model().to(dtype)
+    made.check_exact()
+    known = torch.randint(-200, 200, (1, LATENTS, 5, 4))
+    features, index = torch.randint(0, 256, (1, WIDTH, 5, 4)), torch.randint(0, 64, (1, LATENTS, 5, 4))
+    with torch.no_grad():
+        mean, scale = made(known.to(dtype), features.to(dtype), index.to(dtype))
+
+    near, here, inner, last = made.convolutions()
+
+    def layer(one, x):
+        return convolved(x, integers(one.integer_weight()), integers(one.integer_bias()))
+
+    seen = layer(near, np.clip(known[0].numpy(), -KNOWN_MAX, KNOWN_MAX))
+    expected = layer(here, np.concatenate([features[0].numpy(), index[0].numpy()]))
+    h = np.clip((seen + 16) // 32 + (expected + 256) // 512, 0, 255)
+    h = np.clip((layer(inner, h) + 256) // 512, 0, 255)
+    acc = (layer(last, h) + 256) // 512
+    assert (integers(mean)[0] == np.clip(acc[:LATENTS], -4095, 4095)).all()
+    assert (integers(scale)[0] == np.clip(acc[LATENTS:], -64, 64)).all()
+    assert len(np.unique(integers(mean))) > 9
+    assert len(np.unique(integers(scale))) > 9
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_weights_that_could_leave_exact_arithmetic_are_refused(number):
+    made = context_model()
+    with torch.no_grad():
+        made.convolutions()[number].weight[1] = 3000.0
+    with pytest.raises(ValueError, match=f"layer {number} of the context model"):
+        made.check_exact()
+
+
+@torch.no_grad()
+def test_a_refined_prediction_keeps_the_first_step_and_hangs_on_its_public_symbols_alone():
+    made, level = small_network(), torch.tensor([40])
+    before = made.predict(torch.randint(-20, 20, (1, 4, 2, 2)).float(), level)
+    symbols = torch.randint(-9, 9, before.mean.shape)
+    first = made.in_first_step(before)
+    after = made.refine(before, symbols)
+    for old, new in ((before.mean, after.mean), (before.index, after.index)):
+        assert torch.equal(old[0, first], new[0, first])
+        assert not torch.equal(old[0, ~first], new[0, ~first])
+    assert after.index.min() >= 0
+    assert after.index.max() <= 63
+
+    unread = ~first
+    unread[LATENTS - PRIVATE :] = True
+    again = made.refine(before, torch.where(unread, symbols + 5, symbols))
+    assert torch.equal(again.mean, after.mean)
+    assert torch.equal(again.index, after.index)
+    other = made.refine(before, symbols + 5)
+    assert not torch.equal(other.mean, after.mean)
