@@ -52,6 +52,9 @@ class Figure:
     note: str = ""
 
 
+Row = Sequence[str | Figure]
+
+
 def document(title: str, body: Markup, *, summary: str = "", kind: str = "") -> bytes:
     """A whole HTML5 page in UTF-8. title: its heading. summary: a sentence below the heading. kind: a word above it.
 
@@ -83,7 +86,7 @@ def bars(rows: Sequence[Bar]) -> Markup:
     return fragment("bars.html", rows=rows)
 
 
-def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str | Figure]], *, words: int = 1) -> Markup:
+def table(caption: str, columns: Sequence[str], rows: Sequence[Row], *, words: int = 1) -> Markup:
     """A table that scrolls by itself where the window is narrow. words: how many columns from the left hold words; the
     others hold figures.
     """
