@@ -11,7 +11,7 @@ from pathlib import Path
 
 from psic_cli.errors import InputError
 from psic_cli.picture import Pixels
-from psic_cli.shell.pictures import PICTURE_SUFFIXES, read_picture
+from psic_cli.shell.pictures import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES, read_picture
 from psic_cli.shell.streams import read_file
 from psic_cli.shell.terminal import name_of, with_name
 
@@ -34,11 +34,11 @@ class Captioned:
     captions: tuple[str, ...]
 
 
-def read_rgb(path: Path) -> Pixels:
+def read_rgb(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pixels:
     """The pixels of a picture file [H, W, 3] uint8, upright, transparency left out. InputError names the file."""
     data = read_file(path)
     try:
-        return read_picture(data, strip=True).rgb
+        return read_picture(data, max_pixels=max_pixels, strip=True).rgb
     except InputError as error:
         raise with_name(name_of(path), error) from error
 
@@ -87,6 +87,14 @@ def read_class_names(labels: Path) -> list[str] | None:
     """The lines of classes.txt beside a file of labels, one class each; None if there is no such file."""
     path = labels.parent / "classes.txt"
     return [line.strip() for line in _text(path).splitlines()] if path.is_file() else None
+
+
+def read_lines(path: Path, least: int = 1) -> list[str]:
+    """The lines of a text file, each once, without the empty ones. InputError if there are fewer than `least`."""
+    lines = list(dict.fromkeys(line.strip() for line in _text(path).splitlines() if line.strip()))
+    if len(lines) < least:
+        raise InputError(f"{name_of(path)} has {len(lines)} lines with text, it needs {least} or more")
+    return lines
 
 
 def read_captions(path: Path, split: str) -> list[Captioned]:
