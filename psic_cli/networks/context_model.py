@@ -33,8 +33,8 @@ def in_first_step(latents: int, private: int, height: int, width: int, device: t
 
     All of the last `private` channels; of the others those where channel + row + column is even.
     """
-    channel, row, column = (torch.arange(n, device=device) for n in (latents, height, width))
-    first = (channel[:, None, None] + row[:, None] + column) % 2 == 0
+    channel, row, column = (torch.arange(n, device=device) % 2 == 0 for n in (latents, height, width))
+    first = channel[:, None, None] ^ row[:, None] ^ column
     first[latents - private :] = True
     return first
 

@@ -31,7 +31,8 @@ LOG_SCALE_STEP = torch.log(torch.tensor(LARGEST_SCALE / SMALLEST_SCALE)).item() 
 
 def round_through(x: Tensor) -> Tensor:
     """Round half up; the gradient passes as if nothing had been done."""
-    return x + (torch.floor(x.detach() + 0.5) - x.detach())
+    rounded = torch.floor(x.detach() + 0.5)
+    return x + (rounded - x.detach()) if x.requires_grad else rounded
 
 
 def scale_of_index(index: Tensor) -> Tensor:
@@ -78,7 +79,8 @@ class IntegerConv2d(nn.Module):
         acc = bias[:, None].expand(len(x), -1, height * width)
         for a in range(self.kernel):
             for b in range(self.kernel):
-                acc = acc + weight[:, :, a, b] @ padded[:, :, a : a + height, b : b + width].flatten(2)
+                shifted = padded[:, :, a : a + height, b : b + width].flatten(2)
+                acc = torch.baddbmm(acc, weight[:, :, a, b].expand(len(x), -1, -1), shifted)
         return acc.unflatten(2, (height, width))
 
 
