@@ -43,7 +43,7 @@ class Series:
     """A line through its marks, in the order of x. tone: a colour of page.css. dash: of the line, 0 for a whole one.
 
     shown: drawn at first; the legend switches lines on and off. level: a line across the chart without marks, which
-    has one point.
+    has one point. group: the heading of its part of the legend.
     """
 
     name: str
@@ -52,14 +52,18 @@ class Series:
     dash: int = 0
     shown: bool = True
     level: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a heat map. heat: 0..1, how strong its colour is; None for no colour. note: in small print."""
+    """One cell of a heat map. heat: 0..1, how strong its colour is; None for no colour. interval, note: in small
+    print, beside the text and below it.
+    """
 
     text: str
     heat: float | None
+    interval: str = ""
     note: str = ""
 
 
@@ -73,9 +77,12 @@ def line_chart(title: str, series: Sequence[Series], *, x_label: str, y_label: s
     if not marks:
         return Markup("")
     x_ticks = log_ticks([p.x for p in marks]) if log_x else linear_ticks([p.x for p in marks])
-    y_ticks = linear_ticks([p.y for line in series for p in line.points])
+    heights = [y for line in series for p in line.points for y in (p.y, p.low, p.high) if y is not None]
+    y_ticks = linear_ticks(heights)
     x = _axis(x_ticks[0], x_ticks[-1], LEFT, WIDTH - RIGHT, math.log if log_x else float)
     y = _axis(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP, float)
+    lines = [_draw(line, x, y) for line in series]
+    groups = dict.fromkeys(line.group for line in series)
     return fragment(
         "chart.html",
         title=title,
@@ -91,7 +98,8 @@ def line_chart(title: str, series: Sequence[Series], *, x_label: str, y_label: s
         },
         x_ticks=[(x(tick), f"{tick:g}") for tick in x_ticks],
         y_ticks=[(y(tick), f"{tick:g}") for tick in y_ticks],
-        lines=[_draw(line, x, y) for line in series],
+        lines=lines,
+        legend={group: [line for line in lines if line.series.group == group] for group in groups},
     )
 
 

@@ -80,10 +80,11 @@ def card(title: str, body: Markup, note: str = "") -> Markup:
     return Markup('<div class="card"><h3>{}</h3>{}{}</div>\n').format(title, remark, body)
 
 
-def grid(cards: Iterable[Markup]) -> Markup:
-    """Cards beside each other where there is room."""
-    cards = [one for one in cards if one]
-    return Markup('<div class="grid">{}</div>\n').format(Markup("").join(cards)) if cards else Markup("")
+def grid(cards: Iterable[Markup], *, close: bool = False) -> Markup:
+    """Cards beside each other where there is room. close: three in a row, for what can be narrow."""
+    joined = Markup("").join(card for card in cards if card)
+    kind = "grid close" if close else "grid"
+    return Markup('<div class="{}">{}</div>\n').format(kind, joined) if joined else Markup("")
 
 
 def folded(summary: str, body: Markup) -> Markup:

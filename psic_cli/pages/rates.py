@@ -16,6 +16,7 @@ VERSIONS = ("full", "protected")
 _PEER_NAMES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "jpeg2000": "JPEG 2000", "jpegxl": "JPEG XL"}
 # Of the published curves these are drawn at first: the newest codecs made by hand and by training, and our own kind.
 SHOWN_AT_FIRST = ("VTM", "ELIC", "bmshj2018-hyperprior")
+PUBLISHED = "Published curves, not measured in this run:"
 _PEER_TONES = 5
 _BEYOND = 1.35  # other codecs are drawn as far as this factor beyond the rates of psic
 
@@ -33,8 +34,8 @@ def rates_section(results: Results) -> Section | None:
     similar_peers = [_peer(data["peers"], name, tone, "ms_ssim", limits) for tone, name in _peers(data)]
     charts = grid(
         [
-            _chart("PSNR", [*own_psnr, *others, *published], "PSNR, dB"),
-            _chart("MS-SSIM", [*own_similar, *similar_peers], "MS-SSIM"),
+            _chart("PSNR, dB", [*own_psnr, *others, *published]),
+            _chart("MS-SSIM", [*own_similar, *similar_peers]),
         ]
     )
     remarks = [f"Published curves: {conditions}"] if published else []
@@ -53,8 +54,8 @@ def rates_section(results: Results) -> Section | None:
 _MEASURES = (("psnr", "dB", 2), ("ms_ssim", "", 4))
 
 
-def _chart(title: str, series: Sequence[Series], label: str) -> Markup:
-    return card(f"{title} by size", line_chart(title, series, x_label="bits per pixel", y_label=label))
+def _chart(title: str, series: Sequence[Series]) -> Markup:
+    return card(title, line_chart(title, series, x_label="bits per pixel", y_label=title))
 
 
 def _own(rows: Sequence[Results], key: str, unit: str, digits: int) -> list[Series]:
@@ -108,7 +109,7 @@ def _published(data: Results, limits: tuple[float, float]) -> tuple[list[Series]
             if limits[0] <= bpp <= limits[1]
         ]
         shown = curve.name in SHOWN_AT_FIRST
-        lines.append(Series(f"{curve.name} (published)", points, "published", 1 + number_ % 5, shown))
+        lines.append(Series(curve.name, points, "published", 1 + number_ % 5, shown, group=PUBLISHED))
     return lines, conditions
 
 

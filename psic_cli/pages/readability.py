@@ -16,10 +16,11 @@ from psic_cli.pages.figures import (
     figure,
     folded,
     grid,
+    number,
     percent,
-    percent_span,
     plural,
     share,
+    span,
     unique,
     usual_quality,
 )
@@ -29,6 +30,7 @@ TASKS = {
     "image_to_text": "finding the caption of a picture, R@1",
     "text_to_image": "finding the picture of a caption, R@1",
 }
+NO_ATTACK = "none"
 
 
 def read_rows(results: Results) -> list[Results]:
@@ -59,7 +61,7 @@ def classification_section(results: Results) -> Section | None:
         "What models read",
         f"Top-1 accuracy on {plural(rows[0]['pictures'], 'labelled picture')} at quality {quality}. Protected is what "
         "anybody decodes, forced what somebody without the key gets who asks for the full version.",
-        grid(cards) + folded("All versions, qualities and figures", Markup("").join(whole)),
+        grid(cards, close=True) + folded("All versions, qualities and figures", Markup("").join(whole)),
     )
 
 
@@ -81,7 +83,7 @@ def attacks_section(results: Results) -> Section | None:
         "attacks",
         "What is left of the shield",
         "How much of the effect of the shield remains after an attack: 100 % if the attack changes nothing, 0 % if the "
-        "shield is gone. Below it what the model gets right in attacked protected pictures, and of attacked originals.",
+        "shield is gone. Below it: right answers to attacked protected pictures, against those to attacked originals.",
         first + folded("Other qualities", rest),
     )
 
@@ -135,7 +137,7 @@ def agreement_section(results: Results) -> Section | None:
         f"{quality}. Low is well protected."
     )
     whole = folded("All figures", table("Agreement with the original", columns, cells, words=3))
-    return Section("sizes", "Small and large pictures", lead, grid(cards) + whole)
+    return Section("sizes", "Small and large pictures", lead, grid(cards, close=True) + whole)
 
 
 def retrieval_section(results: Results) -> Section | None:
@@ -156,7 +158,9 @@ def retrieval_section(results: Results) -> Section | None:
         f"R@1 among {plural(rows[0]['pictures'], 'picture')} and {plural(rows[0]['captions'], 'caption')} "
         f"at quality {quality}: how often the first answer is right."
     )
-    return Section("retrieval", "Finding captions and pictures", lead, grid(cards) + folded("All figures", whole))
+    return Section(
+        "retrieval", "Finding captions and pictures", lead, grid(cards, close=True) + folded("All figures", whole)
+    )
 
 
 def _quality(rows: Sequence[Results]) -> int:
@@ -229,8 +233,9 @@ def _matrix(task: str, quality: int, attacks: Results, rows: Sequence[Results]) 
     models = unique(row["model"] for row in rows)
     of = {(row["attack"], row["model"]): row for row in rows}
     lines = [
-        (attack, attacks.get(attack, ""), [_cell(of.get((attack, model))) for model in models])
+        ("no attack", "", cells) if attack == NO_ATTACK else (attack, attacks.get(attack, ""), cells)
         for attack in unique(row["attack"] for row in rows)
+        for cells in [[_cell(of.get((attack, model))) for model in models]]
     ]
     title = f"{TASKS.get(task, task)}, {plural(rows[0]['pictures'], 'picture')}, quality {quality}"
     return heat_map(
@@ -241,11 +246,12 @@ def _matrix(task: str, quality: int, attacks: Results, rows: Sequence[Results]) 
 def _cell(row: Results | None) -> Cell:
     if row is None:
         return Cell(NOTHING, None)
-    figures = f"{percent(row['protected']['value'])} of {percent(row['original']['value'])}"
+    figures = f"{percent(row['protected']['value'])} against {percent(row['original']['value'])}"
     left = row["remaining"]
     if left is None:
-        return Cell(NOTHING, None, figures)
-    return Cell(percent(left["value"]), left["value"], f"({percent_span(left)}) {figures}")
+        return Cell(NOTHING, None, note=figures)
+    interval = span(number(100 * left["low"], 0), number(100 * left["high"], 0))
+    return Cell(percent(left["value"]), left["value"], interval, figures)
 
 
 def _machine_chart(rows: Sequence[Results], model: str, bpp: dict[int, float]) -> Markup:
