@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from psic_cli import __version__, zoo
+from psic_cli import zoo
 from psic_cli.commands import options
-from psic_cli.errors import InputError, UsageError
+from psic_cli.errors import InputError, PsicError, UsageError
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import ExitCode
-from psic_cli.shell.terminal import standard_error_is_terminal, terminal
+from psic_cli.shell.terminal import name_of, standard_error_is_terminal, terminal
 
 if TYPE_CHECKING:
-    from psic_cli.evaluation import report, runs
+    from psic_cli.evaluation import cache, report, runs
 
 SHIELDING = "Machine readability"
 _WIDTH = 120  # of the tables, where standard error is no terminal
@@ -36,7 +37,7 @@ def evaluate(
     peer_names: Annotated[
         str | None,
         typer.Option(
-            "--peers", metavar="NAME,...", help="Compare with jpeg, webp, avif, jpeg2000 on the same pictures."
+            "--peers", metavar="NAME,...", help="Compare with jpeg, webp, avif, jpeg2000, jpegxl on the same pictures."
         ),
     ] = None,
     limit: Annotated[
@@ -49,6 +50,15 @@ def evaluate(
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the results as JSON.")
     ] = None,
     force: options.Force = False,
+    cache_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache",
+            metavar="FOLDER",
+            show_default=False,
+            help="Keep what is measured of each picture. Without it, -o keeps it until the run is finished.",
+        ),
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -70,13 +80,50 @@ def evaluate(
     split: Annotated[
         str, typer.Option("--split", metavar="NAME", help="Part of --captions.", rich_help_panel=SHIELDING)
     ] = "test",
+    attack_names: Annotated[
+        str | None,
+        typer.Option(
+            "--attacks",
+            metavar="NAME,...",
+            help="What is left of the shield after jpeg75, blur, forced...; all for every attack.",
+            rich_help_panel=SHIELDING,
+        ),
+    ] = None,
+    agreement: Annotated[
+        Path | None,
+        typer.Option(
+            "--agreement",
+            metavar="FOLDER",
+            help="Pictures without labels: how many still get the label of their original.",
+            rich_help_panel=SHIELDING,
+        ),
+    ] = None,
+    sides: Annotated[
+        str,
+        typer.Option(
+            "--sides",
+            metavar="N,...",
+            help="Shorter sides, in pixels or full, at which --agreement measures.",
+            rich_help_panel=SHIELDING,
+        ),
+    ] = "256,full",
     vlp: Annotated[
         list[str] | None,
         typer.Option(
             "--vlp",
             metavar="SPEC",
             show_default=False,
-            help="Model to measure with, such as witness:FILE; may be repeated.",
+            help="Model to measure with, such as witness:lite2; may be repeated.",
+            rich_help_panel=SHIELDING,
+        ),
+    ] = None,
+    unseen: Annotated[
+        str | None,
+        typer.Option(
+            "--unseen",
+            metavar="SPEC,...",
+            show_default=False,
+            help="Plain classifiers: timm:NAME, or timm:NAME:FILE with weights in a file.",
             rich_help_panel=SHIELDING,
         ),
     ] = None,
@@ -88,69 +135,110 @@ def evaluate(
     """Measure size, quality and machine readability.
 
     Every picture is encoded to real bytes and decoded again. FOLDER gives rate, PSNR and MS-SSIM of the full and the
-    protected version; --labels and --captions give what vision-language models make of the original and of every
-    version, the forced one too: what somebody without the key gets who asks for the full version.
+    protected version; --labels and --captions give what models make of the original and of every version, the forced
+    one too: what somebody without the key gets who asks for the full version. --attacks repeats that after each attack.
 
     Means come with bootstrap 95 % intervals. Tables go to standard error, --json to standard output. A picture that
-    cannot be read is reported and left out, and the exit code is then 8.
+    cannot be read is reported and left out, and the exit code is then 8. A run that was stopped goes on where it was
+    when the same command is given again, if it had -o or --cache.
     """
-    if folder is None and labels is None and captions is None:
-        raise UsageError("nothing to measure", "name a folder of pictures, --labels FILE or --captions FILE")
-    if bool(vlp) != (labels is not None or captions is not None):
-        raise UsageError("--labels and --captions need --vlp, and --vlp needs one of them", "see psic evaluate --help")
+    if folder is None and labels is None and captions is None and agreement is None:
+        raise UsageError(
+            "nothing to measure", "name a folder of pictures, --labels FILE, --captions FILE or --agreement FOLDER"
+        )
+    _check_models(labels, captions, agreement, vlp, unseen)
     if peer_names is not None and folder is None:
         raise UsageError("--peers needs a folder of pictures")
+    if attack_names is not None and labels is None and captions is None:
+        raise UsageError("--attacks needs --labels or --captions")
     qualities = _qualities(quality)
     if output is not None:
         streams.check_destination(output, overwrite=force)
     card = zoo.find_card(model)
 
     with streams.claim_streams() as standard:
-        from psic_cli.evaluation import bd_rate, peers, report, runs, seeing, sources
+        from psic_cli.evaluation import about, attacks, bd_rate, cache, peers, report, seeing, session, sources, tables
+        from psic_cli.evaluation.agreement import read_sides
+        from psic_cli.evaluation.unseen import load_classifier
         from psic_cli.vlp.interface import load_vlp
+        from psic_cli.vlp.imagenet import imagenet_classes
 
-        compared = peers.find_peers(peer_names.split(",")) if peer_names is not None else []
-        paths = sources.find_pictures(folder)[:limit] if folder is not None else []
-        labelled = sources.read_labels(labels)[:limit] if labels is not None else []
-        captioned = sources.read_captions(captions, split)[:limit] if captions is not None else []
-        if len(qualities) > 1 and (compared or bd_rate.is_kodak([path.name for path in paths])):
+        questions = session.Questions(
+            paths=sources.find_pictures(folder)[:limit] if folder is not None else [],
+            folder=folder or Path(),
+            compared=peers.find_peers(peer_names.split(",")) if peer_names is not None else [],
+            labels=sources.read_labels(labels)[:limit] if labels is not None else [],
+            class_names=sources.read_class_names(labels) if labels is not None else None,
+            captions=sources.read_captions(captions, split)[:limit] if captions is not None else [],
+            unlabelled=sources.find_pictures(agreement)[:limit] if agreement is not None else [],
+            unlabelled_classes=imagenet_classes() if agreement is not None else [],
+            sides=read_sides(sides),
+        )
+        chosen = attacks.find_attacks(attack_names) if attack_names is not None else []
+        if len(qualities) > 1 and (questions.compared or bd_rate.is_kodak([path.name for path in questions.paths])):
             bd_rate.check_available()
         place = zoo.choose_device(device.value)
         network = zoo.load(card.name, card.weights_hash, device=place)
-        vlps = seeing.named([load_vlp(spec, place) for spec in vlp or []])
+        vlps = {spec: load_vlp(spec, place) for spec in vlp or []}
+        classifiers = {spec: load_classifier(spec, place) for spec in unseen.split(",")} if unseen is not None else {}
+        seers: list[seeing.Seer] = [*vlps.values(), *classifiers.values()]
+        seeing.named(seers)
 
-        results = report.Results(about=_about(network, qualities, list(vlps)))
+        results = report.Results(about=about.about(network, qualities, vlps, classifiers))
+        kept = cache.Cache(cache_folder or (output and output.with_name(f"{output.name}.cache")))
+        means = session.Means(
+            network, qualities, seeing.named(vlps.values()), seeing.named(classifiers.values()), chosen, kept
+        )
 
-        def keep(overwrite: bool = True) -> None:  # after each part: a later one may be stopped
+        def save() -> None:
             if output is not None:
-                streams.write_file(output, report.to_json(results).encode(), overwrite=overwrite)
+                streams.write_file(output, report.to_json(results).encode(), overwrite=force)
 
-        keep(overwrite=force)
-        if folder is not None:
-            with _watching("rate and quality", len(paths), results) as watch:
-                results.rate_distortion = runs.measure_rate_distortion(
-                    paths, folder, network, qualities, compared, watch
-                )
-            keep()
-        if labels is not None:
-            classes = sources.read_class_names(labels)
-            with _watching("classification", len(labelled), results) as watch:
-                results.classification = runs.measure_classification(labelled, classes, network, qualities, vlps, watch)
-            keep()
-        if captions is not None:
-            with _watching("retrieval", len(captioned), results) as watch:
-                results.retrieval = runs.measure_retrieval(captioned, network, qualities, vlps, watch)
-            keep()
+        try:
+            session.measure(questions, means, results, functools.partial(_watching, results))
+        except (KeyboardInterrupt, SystemExit):
+            _say_what_is_kept(kept)
+            raise
+        except PsicError:
+            if not results.is_empty:
+                save()
+            raise
+        save()
+        if cache_folder is None:
+            kept.remove()
         if as_json:
             standard.write_text(report.to_json(results))
         else:
             width = shutil.get_terminal_size().columns if standard_error_is_terminal() else _WIDTH
-            terminal.say(report.to_text(results, width))
+            terminal.say(tables.to_text(results, width))
     return ExitCode.PARTIAL if results.failures else ExitCode.OK
 
 
+def _check_models(
+    labels: Path | None, captions: Path | None, agreement: Path | None, vlp: list[str] | None, unseen: str | None
+) -> None:
+    """UsageError where a question has nobody to answer it, or the other way round."""
+    hint = "see psic evaluate --help"
+    if captions is not None and not vlp:
+        raise UsageError("--captions needs --vlp", hint)
+    if (labels is not None or agreement is not None) and not vlp and unseen is None:
+        raise UsageError("--labels and --agreement need --vlp or --unseen", hint)
+    if vlp and labels is None and captions is None and agreement is None:
+        raise UsageError("--vlp needs --labels, --captions or --agreement", hint)
+    if unseen is not None and labels is None and agreement is None:
+        raise UsageError("--unseen needs --labels or --agreement", hint)
+
+
+def _say_what_is_kept(kept: cache.Cache) -> None:
+    """After Ctrl-C, in one line."""
+    if kept.folder is None:
+        terminal.announce("nothing is kept of this run", "with -o or --cache the same command goes on where it was")
+    else:
+        terminal.announce(f"what is measured is kept in {name_of(kept.folder)}: the same command goes on from there")
+
+
 @contextlib.contextmanager
-def _watching(doing: str, pictures: int, results: report.Results) -> Iterator[runs.Watch]:
+def _watching(results: report.Results, doing: str, pictures: int) -> Iterator[runs.Watch]:
     """A progress bar, and a line for each picture that is left out."""
     from psic_cli.evaluation import runs
 
@@ -174,19 +262,3 @@ def _qualities(text: str) -> list[int]:
     if not all(1 <= number <= 100 for number in numbers):
         raise UsageError(f"quality {text} is not within 1..100")
     return numbers
-
-
-def _about(model: zoo.Model, qualities: list[int], vlps: list[str]) -> dict[str, object]:
-    """What a reader must know to measure the same again."""
-    import torch
-
-    return {
-        "psic": __version__,
-        "torch": torch.__version__,
-        "model": model.card.name,
-        "weights_hash": model.card.weights_hash.hex(),
-        "device": model.device,
-        "precision": str(model.precision).removeprefix("torch."),
-        "qualities": qualities,
-        "vlps": vlps,
-    }

@@ -111,7 +111,9 @@ ATTACKS = {
         ),
         Attack("webp50", "WebP of quality 50", _recompressed("WEBP", quality=50)),
         Attack("resize", "half as large and back, bicubic", _resized),
-        Attack("blur", f"Gaussian blur, standard deviation {BLUR_PIXELS} pixel", _filtered(ImageFilter.GaussianBlur(1))),
+        Attack(
+            "blur", f"Gaussian blur, standard deviation {BLUR_PIXELS} pixel", _filtered(ImageFilter.GaussianBlur(1))
+        ),
         Attack("median", "median of 3 x 3 pixels", _filtered(ImageFilter.MedianFilter(3))),
         Attack("noise", f"Gaussian noise, standard deviation {NOISE_LEVELS} of 255", _noisy),
         Attack("crop", f"{CROP_SHARE:.0%} of each side, at a random place", _cropped),

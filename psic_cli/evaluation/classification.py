@@ -1,17 +1,23 @@
-"""Zero-shot classification: what a vision-language model takes each version for."""
+"""Classification: what a model takes each version for, zero-shot by a vision-language model or by its own classes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from psic_cli.codec import Version
 from psic_cli.errors import InputError
+from psic_cli.evaluation import seeing
+from psic_cli.evaluation.attacks import Attack
 from psic_cli.evaluation.metrics import Interval, average, ratio
-from psic_cli.evaluation.seeing import ORIGINAL, VERSIONS, Views
+from psic_cli.evaluation.robustness import AttackOutcome, Floats, outcomes
+from psic_cli.evaluation.seeing import Seer, Shown, Views
 from psic_cli.vlp.interface import VisionLanguageModel
 
 PROMPT = "a photo of a {}."
@@ -61,16 +67,17 @@ class MachineGain:
     gain: Interval
 
 
-def class_embeddings(vlp: VisionLanguageModel, names: Sequence[str] | None) -> Tensor:
+def class_embeddings(seer: Seer, names: Sequence[str] | None) -> Tensor:
     """The classes as a model's text tower sees them [classes, D]: those it brings, else the names in a prompt.
 
     InputError if there are neither.
     """
-    own = getattr(vlp, "class_text", None)
+    own = getattr(seer, "class_text", None)
     if isinstance(own, Tensor):
         return F.normalize(own.detach().float().cpu(), dim=-1)
     if names is None:
-        raise InputError(f"{vlp.name} brings no classes", "put classes.txt, one class a line, beside the labels")
+        raise InputError(f"{seer.name} brings no classes", "put classes.txt, one class a line, beside the labels")
+    vlp = cast(VisionLanguageModel, seer)  # whatever brings no classes of its own reads text
     return vlp.encode_text([PROMPT.format(name.partition(",")[0]) for name in names]).detach().float().cpu()
 
 
@@ -88,16 +95,46 @@ def classify(
     views: Views, model: str, classes: Tensor, truth: Sequence[int], qualities: Sequence[int]
 ) -> list[ZeroShot]:
     """All versions in all qualities, after the original. classes: [C, D]. truth: class numbers, one for each view."""
-    target = torch.tensor(truth)
-    original = answer(views.embeddings(model, ORIGINAL), classes, target)
-    results = [summarise(model, ORIGINAL, None, original, original, None)]
+
+    def row(version: str, quality: int | None, given: Answers, original: Answers, full: Answers | None) -> ZeroShot:
+        return summarise(model, version, quality, given, original, full)
+
+    return seeing.compare(views, model, qualities, _judge(classes, truth), row)
+
+
+def machine_gains(
+    views: Views, model: str, classes: Tensor, truth: Sequence[int], qualities: Sequence[int]
+) -> list[MachineGain]:
+    """The machine version against the full one, in each quality."""
+    judge, gains = _judge(classes, truth), []
     for quality in qualities:
-        answers = {v.value: answer(views.embeddings(model, (quality, v.value)), classes, target) for v in VERSIONS}
-        results += [
-            summarise(model, version, quality, given, original, None if version == "full" else answers["full"])
-            for version, given in answers.items()
-        ]
-    return results
+        full, machine = (
+            (judge(views.embeddings(model, Shown(version.value, quality))).rank == 0).double().numpy()
+            for version in (Version.FULL, Version.MACHINE)
+        )
+        bpp = average([view.bpp[quality] for view in views.views])
+        gains.append(
+            MachineGain(model, quality, len(full), bpp, average(full), average(machine), average(machine - full))
+        )
+    return gains
+
+
+def under_attack(
+    views: Views, model: str, classes: Tensor, truth: Sequence[int], qualities: Sequence[int], attacks: Sequence[Attack]
+) -> list[AttackOutcome]:
+    """Top-1 accuracy after each attack, in each quality."""
+    judge = _judge(classes, truth)
+
+    def right(embeddings: Tensor) -> dict[str, Floats]:
+        return {"classification": (judge(embeddings).rank == 0).double().numpy()}
+
+    asked = {"classification": np.ones(len(truth))}
+    return outcomes(views, model, qualities, attacks, right, asked)
+
+
+def _judge(classes: Tensor, truth: Sequence[int]) -> Callable[[Tensor], Answers]:
+    target = torch.tensor(truth)
+    return lambda embeddings: answer(embeddings, classes, target)
 
 
 def summarise(

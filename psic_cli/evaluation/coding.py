@@ -35,6 +35,11 @@ def decode(data: bytes, model: zoo.Model, version: Version, strength: float | No
     return codec.decode(data, SECRET, version=version, device=model.device, strength=strength).rgb
 
 
+def model_key(model: zoo.Model) -> dict[str, object]:
+    """What a decoded picture depends on, besides the picture and the quality."""
+    return {"weights": model.card.sha256, "device": model.device, "precision": str(model.precision)}
+
+
 def bits_per_pixel(data: bytes, rgb: Pixels) -> float:
     """Bits of the whole file for each pixel of its picture."""
     return 8 * len(data) / (rgb.shape[0] * rgb.shape[1])

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from psic_cli.picture import Pixels
 
 PSNR_LIMIT = 100.0  # decibels, of equal pictures: so that an average stays a number
-MS_SSIM_SIDE = 161  # pixels: five scales of an 11 x 11 window need that much
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 
@@ -34,21 +33,6 @@ def psnr(a: Pixels, b: Pixels) -> float:
     error = a.astype(np.int32) - b.astype(np.int32)
     mean = float(np.mean(np.square(error), dtype=np.float64))
     return min(PSNR_LIMIT, 10 * math.log10(255**2 / mean)) if mean else PSNR_LIMIT
-
-
-def ms_ssim(a: Pixels, b: Pixels) -> float | None:
-    """Multi-scale structural similarity over all channels, 0..1; None for pictures with a side below 161 pixels.
-
-    a, b: uint8 [H, W, 3].
-    """
-    if min(a.shape[:2]) < MS_SSIM_SIDE:
-        return None
-    import torch  # here, so that arithmetic on results needs none
-    from pytorch_msssim import ms_ssim as measure
-
-    with torch.inference_mode():
-        x, y = (torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1)[None].float() for p in (a, b))
-        return float(measure(x, y, data_range=255.0))
 
 
 def resampled_weights(count: int, resamples: int = RESAMPLES) -> Iterator[npt.NDArray[np.int64]]:

@@ -1,7 +1,8 @@
-"""Other codecs, measured on the same pictures in the same run: those that Pillow brings, with its default settings."""
+"""Other codecs on the same pictures in the same run: those of Pillow and its plug-ins, with their default settings."""
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,19 +11,23 @@ from typing import Any
 import numpy as np
 from PIL import Image, features
 
-from psic_cli.errors import UsageError
+from psic_cli.errors import InputError, UsageError
+from psic_cli.evaluation.cache import Cache, Entry, picture_hash
 from psic_cli.evaluation.metrics import psnr
 from psic_cli.picture import Pixels
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A codec of Pillow. settings: of each point of its curve, as `Image.save` takes them."""
+    """A codec of Pillow. feature: what Pillow calls it. settings: of each point of its curve, as `Image.save` takes
+    them. plugin: the module that brings it, where Pillow itself does not.
+    """
 
     name: str
     format: str
     feature: str
     settings: tuple[dict[str, Any], ...]
+    plugin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ PEERS = {
         Peer("webp", "WEBP", "webp", _qualities(1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)),
         Peer("avif", "AVIF", "avif", _qualities(10, 20, 30, 40, 50, 60, 70, 80, 90)),
         Peer("jpeg2000", "JPEG2000", "jpg_2000", tuple({"quality_layers": [ratio]} for ratio in _COMPRESSION_RATIOS)),
+        Peer("jpegxl", "JXL", "jxl", _qualities(5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95), plugin="pillow_jxl"),
     )
 }
 
@@ -57,19 +63,43 @@ def find_peers(names: Sequence[str]) -> list[Peer]:
     for name in names:
         if name not in PEERS:
             raise UsageError(f"unknown peer {name!r}", f"peers: {', '.join(PEERS)}")
-        if not features.check(PEERS[name].feature):
+        plugin = PEERS[name].plugin
+        if plugin is not None:
+            _register(plugin, name)
+        elif not features.check(PEERS[name].feature):
             raise UsageError(f"the installed Pillow has no {name}", "leave it out of --peers")
     return [PEERS[name] for name in dict.fromkeys(names)]
 
 
-def measure(name: str, rgb: Pixels, peer: Peer) -> list[PeerPoint]:
-    """One picture along a peer's curve. rgb: [H, W, 3] uint8."""
-    original, points = Image.fromarray(rgb), []
-    for number, settings in enumerate(peer.settings):
-        stream = io.BytesIO()
-        original.save(stream, peer.format, **settings)
-        bits = 8 * stream.tell()
-        with Image.open(stream, formats=[peer.format]) as decoded:
-            lost = psnr(rgb, np.asarray(decoded.convert("RGB")))
-        points.append(PeerPoint(name, peer.name, number, bits / (rgb.shape[0] * rgb.shape[1]), lost))
-    return points
+def measure(name: str, rgb: Pixels, peer: Peer, cache: Cache | None = None) -> list[PeerPoint]:
+    """One picture along a peer's curve. rgb: [H, W, 3] uint8. InputError where the peer cannot code it (too large)."""
+    kept = cache or Cache()
+    key = {"what": "peer", "picture": picture_hash(rgb), "peer": peer.name, "settings": peer.settings}
+    entry = kept.read(key)
+    if entry is None:
+        try:
+            points = [_code(rgb, peer, settings) for settings in peer.settings]
+        except (OSError, ValueError) as error:
+            raise InputError(f"{name}: {peer.name} cannot code it: {' '.join(str(error).split())}") from error
+        entry = Entry({"points": points})
+        kept.write(key, entry)
+    return [PeerPoint(name, peer.name, number, *point) for number, point in enumerate(entry.figures["points"])]
+
+
+def _code(rgb: Pixels, peer: Peer, settings: dict[str, Any]) -> tuple[float, float]:
+    """Bits per pixel and PSNR in dB."""
+    stream = io.BytesIO()
+    Image.fromarray(rgb).save(stream, peer.format, **settings)
+    bits = 8 * stream.tell()
+    with Image.open(stream, formats=[peer.format]) as decoded:
+        return bits / (rgb.shape[0] * rgb.shape[1]), psnr(rgb, np.asarray(decoded.convert("RGB")))
+
+
+def _register(plugin: str, name: str) -> None:
+    """A plug-in adds its format to Pillow when it is imported."""
+    try:
+        importlib.import_module(plugin)
+    except ImportError:
+        raise UsageError(
+            f"Pillow has no {name} without its plug-in", f"pip install {plugin.replace('_', '-')}-plugin"
+        ) from None

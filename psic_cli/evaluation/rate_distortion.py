@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from psic_cli import zoo
 from psic_cli.codec import Version
-from psic_cli.evaluation.coding import code
-from psic_cli.evaluation.metrics import Interval, average, ms_ssim, psnr
+from psic_cli.evaluation import ms_ssim
+from psic_cli.evaluation.cache import Cache, Entry, picture_hash
+from psic_cli.evaluation.coding import Coded, code, model_key
+from psic_cli.evaluation.metrics import Interval, average, psnr
 from psic_cli.picture import Pixels
 
 VERSIONS = (Version.FULL, Version.PROTECTED)
@@ -44,23 +46,41 @@ class Summary:
     decode_seconds: float
 
 
-def measure(name: str, rgb: Pixels, model: zoo.Model, qualities: Sequence[int]) -> list[Measured]:
-    """One picture in every quality. rgb: [H, W, 3] uint8."""
-    rows = []
+def measure(
+    name: str, rgb: Pixels, model: zoo.Model, qualities: Sequence[int], cache: Cache | None = None
+) -> list[Measured]:
+    """One picture in every quality, those left out that the cache knows. rgb: [H, W, 3] uint8."""
+    kept = cache or Cache()
+    picture = picture_hash(rgb)
+    rows, reference = [], None
     for quality in qualities:
-        coded = code(rgb, model, quality, VERSIONS)
-        rows.append(
-            Measured(
-                picture=name,
-                quality=quality,
-                bpp=coded.bpp,
-                psnr={version.value: psnr(rgb, decoded) for version, decoded in coded.pictures.items()},
-                ms_ssim={version.value: ms_ssim(rgb, decoded) for version, decoded in coded.pictures.items()},
-                encode_seconds=coded.encode_seconds,
-                decode_seconds=coded.decode_seconds[Version.FULL],
-            )
-        )
+        key = {"what": "rate", "picture": picture, "quality": quality, **model_key(model)}
+        entry = kept.read(key)
+        if entry is None:
+            reference = reference or _Reference(rgb)
+            entry = Entry(reference.compare(code(rgb, model, quality, VERSIONS)))
+            kept.write(key, entry)
+        rows.append(Measured(picture=name, quality=quality, **entry.figures))
     return rows
+
+
+class _Reference:
+    """An original and what all its versions are compared with."""
+
+    def __init__(self, rgb: Pixels) -> None:
+        self.rgb = rgb
+        self.structure = ms_ssim.Reference(rgb) if min(rgb.shape[:2]) >= ms_ssim.SMALLEST_SIDE else None
+
+    def compare(self, coded: Coded) -> dict[str, object]:
+        """The figures of `Measured`."""
+        similar = None if self.structure is None else self.structure.similarity
+        return {
+            "bpp": coded.bpp,
+            "psnr": {version.value: psnr(self.rgb, decoded) for version, decoded in coded.pictures.items()},
+            "ms_ssim": {v.value: similar(decoded) if similar else None for v, decoded in coded.pictures.items()},
+            "encode_seconds": coded.encode_seconds,
+            "decode_seconds": coded.decode_seconds[Version.FULL],
+        }
 
 
 def summarise(rows: Sequence[Measured]) -> list[Summary]:

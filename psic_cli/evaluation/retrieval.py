@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from psic_cli.evaluation import seeing
+from psic_cli.evaluation.attacks import Attack
 from psic_cli.evaluation.metrics import Interval, average, ratio
-from psic_cli.evaluation.seeing import ORIGINAL, VERSIONS, Views
+from psic_cli.evaluation.robustness import AttackOutcome, Floats, outcomes
+from psic_cli.evaluation.seeing import Views
 
 DEPTHS = (1, 5, 10)
 
@@ -68,17 +70,25 @@ def retrieve(
     """
     owners = torch.tensor(owner)
 
-    def ranks(what: object) -> Ranks:
-        return rank(views.embeddings(model, what) @ texts.T, owners)
+    def row(version: str, quality: int | None, given: Ranks, original: Ranks, full: Ranks | None) -> Retrieval:
+        return summarise(model, version, quality, given, owners, full)
 
-    results = [summarise(model, ORIGINAL, None, ranks(ORIGINAL), owners, None)]
-    for quality in qualities:
-        found = {version.value: ranks((quality, version.value)) for version in VERSIONS}
-        results += [
-            summarise(model, version, quality, given, owners, None if version == "full" else found["full"])
-            for version, given in found.items()
-        ]
-    return results
+    return seeing.compare(views, model, qualities, lambda embeddings: rank(embeddings @ texts.T, owners), row)
+
+
+def under_attack(
+    views: Views, model: str, texts: Tensor, owner: Sequence[int], qualities: Sequence[int], attacks: Sequence[Attack]
+) -> list[AttackOutcome]:
+    """Recall at 1 both ways after each attack, in each quality."""
+    owners, count = torch.tensor(owner), len(views.views)
+
+    def right(embeddings: Tensor) -> dict[str, Floats]:
+        ranks = rank(embeddings @ texts.T, owners)
+        found = (ranks.pictures == 0).double().numpy()
+        return {"image_to_text": found, "text_to_image": _per_picture(ranks.captions == 0, owners, count)}
+
+    asked = {"image_to_text": np.ones(count), "text_to_image": _per_picture(torch.ones(len(owner)), owners, count)}
+    return outcomes(views, model, qualities, attacks, right, asked)
 
 
 def summarise(
@@ -86,18 +96,17 @@ def summarise(
 ) -> Retrieval:
     """Recalls of one version, and the success of the attack against the full one. owner: [T]."""
     count = len(given.pictures)
-
-    def per_picture(flags: Tensor) -> npt.NDArray[np.float64]:
-        return np.bincount(owner.numpy(), flags.double().numpy(), count).astype(np.float64)
-
-    asked = per_picture(torch.ones(len(owner)))
-    to_image = {f"r{k}": ratio(per_picture(given.captions < k), asked) for k in DEPTHS}
+    asked = _per_picture(torch.ones(len(owner)), owner, count)
+    to_image = {f"r{k}": ratio(_per_picture(given.captions < k, owner, count), asked) for k in DEPTHS}
     missed = None
     if full is not None:
         found_pictures, found_captions = full.pictures == 0, full.captions == 0
         missed = (
             ratio((found_pictures & (given.pictures > 0)).numpy(), found_pictures.numpy()),
-            ratio(per_picture(found_captions & (given.captions > 0)), per_picture(found_captions)),
+            ratio(
+                _per_picture(found_captions & (given.captions > 0), owner, count),
+                _per_picture(found_captions, owner, count),
+            ),
         )
     return Retrieval(
         model=model,
@@ -110,3 +119,8 @@ def summarise(
         attack_success_image_to_text=None if missed is None else missed[0],
         attack_success_text_to_image=None if missed is None else missed[1],
     )
+
+
+def _per_picture(flags: Tensor, owner: Tensor, count: int) -> Floats:
+    """Sums over the captions of each picture. flags, owner: [T] -> [count]."""
+    return np.bincount(owner.numpy(), flags.double().numpy(), count).astype(np.float64)

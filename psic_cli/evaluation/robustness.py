@@ -4,14 +4,19 @@ the same attack, since an attack costs the original too.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
+from psic_cli.evaluation.attacks import NONE, Attack
 from psic_cli.evaluation.metrics import Interval, ratio
+from psic_cli.evaluation.seeing import Views, attacked_original, attacked_protected
 
 Floats = npt.NDArray[np.float64]
+Right = Mapping[str, Mapping[str, Floats]]  # [pictures] right answers, by attack and task
 
 
 @dataclass(frozen=True)
@@ -43,28 +48,45 @@ class AttackMatrix:
     outcomes: list[AttackOutcome]
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Right answers of one task. of_original, of_protected: [pictures], by attack; asked: [pictures] questions each."""
+def outcomes(
+    views: Views,
+    model: str,
+    qualities: Sequence[int],
+    attacks: Sequence[Attack],
+    right: Callable[[Tensor], dict[str, Floats]],
+    asked: dict[str, Floats],
+) -> list[AttackOutcome]:
+    """Every attack on every task in every quality. attacks: the first of them is none at all.
 
-    of_original: dict[str, Floats]
-    of_protected: dict[str, Floats]
-    asked: Floats
+    right: embeddings [pictures, D] -> by task, [pictures] right answers. asked: by task, [pictures] questions.
+    """
+    originals = {attack.name: right(views.embeddings(model, attacked_original(attack))) for attack in attacks}
+    rows = []
+    for quality in qualities:
+        shielded = {a.name: right(views.embeddings(model, attacked_protected(a, quality))) for a in attacks}
+        rows += [
+            outcome(task, model, quality, attack.name, (originals, shielded), asked[task])
+            for task in asked
+            for attack in attacks
+        ]
+    return rows
 
 
-def outcome(task: str, model: str, quality: int, attack: str, scores: Scores, unattacked: str) -> AttackOutcome:
-    """One attack against the scores without any, which stand under the name `unattacked`."""
-    original, protected = scores.of_original[attack], scores.of_protected[attack]
-    whole = scores.of_original[unattacked] - scores.of_protected[unattacked]
+def outcome(
+    task: str, model: str, quality: int, attack: str, right: tuple[Right, Right], asked: Floats
+) -> AttackOutcome:
+    """One attack, and none. right: answers to the original and to the protected version."""
+    original, protected = (answers[attack][task] for answers in right)
+    whole = right[0][NONE][task] - right[1][NONE][task]
     return AttackOutcome(
         task=task,
         model=model,
         quality=quality,
         attack=attack,
-        pictures=len(scores.asked),
-        original=_share(original, scores.asked),
-        protected=_share(protected, scores.asked),
-        drop=_share(original - protected, scores.asked),
+        pictures=len(asked),
+        original=_share(original, asked),
+        protected=_share(protected, asked),
+        drop=_share(original - protected, asked),
         remaining=ratio(original - protected, whole) if whole.sum() > 0 else None,
     )
 

@@ -1,24 +1,24 @@
-"""The three measurements over many pictures: rate and quality, zero-shot classification, retrieval.
+"""Going through many pictures, and the measurement of rate and quality; shielding.py has those that need models.
 
-Each holds one picture at a time. A picture that cannot be read is reported and left out; nothing else stops a run.
+One picture is held at a time. One that cannot be read is reported and left out; nothing else stops a run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from psic_cli import zoo
 from psic_cli.errors import InputError
-from psic_cli.evaluation import bd_rate, classification, peers, rate_distortion, retrieval, seeing
+from psic_cli.evaluation import bd_rate, peers, rate_distortion
+from psic_cli.evaluation.cache import Cache
 from psic_cli.evaluation.coding import warm_up
 from psic_cli.evaluation.metrics import Interval, average
-from psic_cli.evaluation.sources import Captioned, Labelled, read_rgb
+from psic_cli.evaluation.sources import read_rgb
 from psic_cli.picture import Pixels
-from psic_cli.vlp.interface import VisionLanguageModel
 
 
 def _nothing(*_: object) -> None:
@@ -57,36 +57,6 @@ class RateDistortion:
     pictures: list[rate_distortion.Measured]
 
 
-@dataclass(frozen=True)
-class VersionQuality:
-    """What the pictures of a shielding measurement cost and lost."""
-
-    version: str
-    quality: int
-    bpp: Interval
-    psnr: Interval
-
-
-@dataclass(frozen=True)
-class Classification:
-    """Classification of labelled pictures: zero-shot by each vision-language model, and by plain classifiers that the
-    shield was never made for (unseen).
-    """
-
-    versions: list[VersionQuality]
-    zero_shot: list[classification.ZeroShot]
-    unseen: list[classification.ZeroShot] = field(default_factory=list)
-    machine: list[classification.MachineGain] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class ImageTextRetrieval:
-    """Retrieval among captioned pictures by each model."""
-
-    versions: list[VersionQuality]
-    retrieval: list[retrieval.Retrieval]
-
-
 def measure_rate_distortion(
     paths: Sequence[Path],
     folder: Path,
@@ -94,19 +64,21 @@ def measure_rate_distortion(
     qualities: Sequence[int],
     compared: Sequence[peers.Peer] = (),
     watch: Watch | None = None,
+    cache: Cache | None = None,
 ) -> RateDistortion:
     """Pictures below `folder` in every quality, and along the curve of every peer."""
     rows: list[rate_distortion.Measured] = []
     points: list[peers.PeerPoint] = []
+    kept = cache or Cache()
 
     def work(number: int, rgb: Pixels) -> None:
         name = paths[number].relative_to(folder).as_posix() if paths[number] != folder else folder.name
-        measured = rate_distortion.measure(name, rgb, model, qualities)
-        points.extend(point for peer in compared for point in peers.measure(name, rgb, peer))
+        measured = rate_distortion.measure(name, rgb, model, qualities, kept)
+        points.extend(point for peer in compared for point in peers.measure(name, rgb, peer, kept))
         rows.extend(measured)
 
     warm_up(model)
-    _each(paths, work, watch or Watch())
+    each(paths, work, watch or Watch())
     summaries = rate_distortion.summarise(rows)
     curves = {
         peer.name: _peer_curve([p for p in points if p.peer == peer.name], len(peer.settings)) for peer in compared
@@ -115,46 +87,8 @@ def measure_rate_distortion(
     return RateDistortion(summaries, _summarise_peers(compared, curves), bd_rates, notes, rows)
 
 
-def measure_classification(
-    labels: Sequence[Labelled],
-    class_names: Sequence[str] | None,
-    model: zoo.Model,
-    qualities: Sequence[int],
-    vlps: Mapping[str, VisionLanguageModel],
-    watch: Watch | None = None,
-) -> Classification:
-    """What each model takes each version of labelled pictures for. class_names: for models that bring no classes."""
-    classes = {name: classification.class_embeddings(vlp, class_names) for name, vlp in vlps.items()}
-    for name, embedded in classes.items():
-        classification.check_classes([label.class_index for label in labels], embedded, name)
-    views = _look([label.path for label in labels], model, qualities, vlps, watch)
-    truth = [labels[number].class_index for number in views.kept]
-    zero_shot = [row for name in vlps for row in classification.classify(views, name, classes[name], truth, qualities)]
-    return Classification(_summarise_versions(views, qualities), zero_shot)
-
-
-def measure_retrieval(
-    rows: Sequence[Captioned],
-    model: zoo.Model,
-    qualities: Sequence[int],
-    vlps: Mapping[str, VisionLanguageModel],
-    watch: Watch | None = None,
-) -> ImageTextRetrieval:
-    """How each model matches each version of pictures and their captions."""
-    owner = [number for number, row in enumerate(rows) for _ in row.captions]
-    texts = [text for row in rows for text in row.captions]
-    # Before the pictures: a missing text tower is better known now than hours later.
-    embedded = {name: vlp.encode_text(texts).detach().float().cpu() for name, vlp in vlps.items()}
-    views = _look([row.path for row in rows], model, qualities, vlps, watch)
-    view_of = {number: view for view, number in enumerate(views.kept)}
-    kept = [place for place, number in enumerate(owner) if number in view_of]
-    owners = [view_of[owner[place]] for place in kept]
-    found = [row for name in vlps for row in retrieval.retrieve(views, name, embedded[name][kept], owners, qualities)]
-    return ImageTextRetrieval(_summarise_versions(views, qualities), found)
-
-
-def _each(paths: Sequence[Path], work: Callable[[int, Pixels], None], watch: Watch) -> list[int]:
-    """Read and measure one picture after the other; the numbers of those that could be."""
+def each(paths: Sequence[Path], work: Callable[[int, Pixels], None], watch: Watch) -> list[int]:
+    """Read and measure one picture after the other; the numbers of those that could be. InputError if none could."""
     kept = []
     for number, path in enumerate(paths):
         try:
@@ -166,22 +100,6 @@ def _each(paths: Sequence[Path], work: Callable[[int, Pixels], None], watch: Wat
     if not kept:
         raise InputError(f"none of {len(paths)} pictures could be measured")
     return kept
-
-
-def _look(
-    paths: Sequence[Path],
-    model: zoo.Model,
-    qualities: Sequence[int],
-    vlps: Mapping[str, VisionLanguageModel],
-    watch: Watch | None,
-) -> seeing.Views:
-    views: list[seeing.View] = []
-
-    def work(number: int, rgb: Pixels) -> None:
-        views.append(seeing.look(rgb, model, qualities, vlps))
-
-    kept = _each(paths, work, watch or Watch())
-    return seeing.Views(views, kept)
 
 
 def _compare(
@@ -224,17 +142,4 @@ def _summarise_peers(compared: Sequence[peers.Peer], curves: Mapping[str, bd_rat
         for peer in compared
         for curve in [curves[peer.name]]
         for number, setting in enumerate(peer.settings)
-    ]
-
-
-def _summarise_versions(views: seeing.Views, qualities: Sequence[int]) -> list[VersionQuality]:
-    return [
-        VersionQuality(
-            version=version.value,
-            quality=quality,
-            bpp=average([view.bpp[quality] for view in views.views]),
-            psnr=average([view.psnr[quality, version.value] for view in views.views]),
-        )
-        for quality in qualities
-        for version in seeing.VERSIONS
     ]

@@ -1,9 +1,14 @@
-"""What vision-language models see of the original and of every version: one pass that keeps embeddings, no pictures."""
+"""What models see of the original and of every version, attacked or not: one pass that keeps embeddings, no pictures.
+
+Start with `look`. A picture is coded once in each quality and decoded once for each version; attacks and models share
+what was decoded. What the cache knows is not done again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,23 +17,52 @@ from torch import Tensor
 from psic_cli import zoo
 from psic_cli.codec import Version
 from psic_cli.errors import UsageError
-from psic_cli.evaluation.coding import code
+from psic_cli.evaluation import coding
+from psic_cli.evaluation.attacks import NONE, Attack, apply
+from psic_cli.evaluation.cache import Cache, Entry, picture_hash, weights_hash
 from psic_cli.evaluation.metrics import psnr
 from psic_cli.picture import Pixels
-from psic_cli.vlp.interface import VisionLanguageModel
 
 ORIGINAL = "original"
 VERSIONS = (Version.PROTECTED, Version.FULL, Version.MACHINE, Version.FORCED)
 
+_BATCH_PIXELS = 1 << 22  # shown to a model at once: as many 12-megapixel pictures as memory holds are too many
+
+Judged = TypeVar("Judged")
+Row = TypeVar("Row")
+
+
+class Seer(Protocol):
+    """Whatever sees pictures: a vision-language model, or a classifier, whose logits stand for an embedding."""
+
+    name: str
+
+    def encode_image(self, pictures: Tensor) -> Tensor:
+        """float [B, 3, H, W] in 0..1, any size -> [B, D]."""
+        ...
+
+
+class Shown(NamedTuple):
+    """What a model was shown: a version in a quality ("original" in none), after an attack."""
+
+    version: str
+    quality: int | None = None
+    attack: str = NONE
+
+
+AnySeer = TypeVar("AnySeer", bound=Seer)
+
+UNTOUCHED = Shown(ORIGINAL)
+
 
 @dataclass(frozen=True)
 class View:
-    """One picture, as each model sees it. Embeddings: [D], by the model's name, then "original" or (quality, version).
+    """One picture, as each model sees it. embeddings: [D], by the model's name and what was shown.
 
     psnr: dB against the original, by (quality, version); bpp: by quality.
     """
 
-    embeddings: Mapping[str, Mapping[object, Tensor]]
+    embeddings: Mapping[str, Mapping[Shown, Tensor]]
     psnr: Mapping[tuple[int, str], float]
     bpp: Mapping[int, float]
 
@@ -40,38 +74,180 @@ class Views:
     views: list[View] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
 
-    def embeddings(self, model: str, what: object) -> Tensor:
-        """[pictures, D] for "original" or (quality, version)."""
-        return torch.stack([view.embeddings[model][what] for view in self.views])
+    def embeddings(self, model: str, shown: Shown) -> Tensor:
+        """[pictures, D]."""
+        return torch.stack([view.embeddings[model][shown] for view in self.views])
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is done with every picture. seers: by name. attacks: on the original and the protected version."""
+
+    model: zoo.Model
+    qualities: Sequence[int]
+    seers: Mapping[str, Seer]
+    attacks: Sequence[Attack] = ()
+    cache: Cache = field(default_factory=Cache)
+    fingerprints: Mapping[str, str | None] = field(init=False)  # of the seers' weights; a seer without is not cached
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprints", {name: weights_hash(seer) for name, seer in self.seers.items()})
+
+
+def attacked_original(attack: Attack) -> Shown:
+    """What stands for the original under an attack: itself, where the attack is on the condition."""
+    return Shown(ORIGINAL, None, attack.name if attack.change else NONE)
+
+
+def attacked_protected(attack: Attack, quality: int) -> Shown:
+    """What stands for the protected version under an attack."""
+    if attack.strength == 0:  # which is what the forced version is
+        return Shown(Version.FORCED.value, quality)
+    return Shown(Version.PROTECTED.value, quality, attack.name)
 
 
 @torch.inference_mode()
-def look(rgb: Pixels, model: zoo.Model, qualities: Sequence[int], vlps: Mapping[str, VisionLanguageModel]) -> View:
+def look(rgb: Pixels, experiment: Experiment) -> View:
     """Code one picture in every quality and show the original and all versions to every model. rgb: [H, W, 3] uint8."""
-    shown: dict[object, Pixels] = {ORIGINAL: rgb}
-    embeddings: dict[str, dict[object, Tensor]] = {name: {} for name in vlps}
+    picture = picture_hash(rgb)
+    originals = {attacked_original(attack): attack for attack in experiment.attacks} | {UNTOUCHED: None}
+    embeddings: dict[str, dict[Shown, Tensor]] = {name: {} for name in experiment.seers}
+
+    def original(shown: Shown) -> Pixels:
+        return _attacked(rgb, originals[shown], picture)
+
+    _see(embeddings, list(originals), original, {"picture": picture, "device": experiment.model.device}, experiment)
     lost, bpp = {}, {}
+    for quality in experiment.qualities:
+        file = _File(rgb, experiment.model, quality, experiment.cache, picture)
+        bpp[quality], of_versions = file.cost()
+        lost.update({(quality, version): value for version, value in of_versions.items()})
+        wanted: dict[Shown, Attack | None] = {
+            attacked_protected(attack, quality): attack for attack in experiment.attacks if attack.name != NONE
+        }
+        wanted |= {Shown(version.value, quality): None for version in VERSIONS}
 
-    def show() -> None:
-        # Versions of one picture have one size, so they are one batch; no more of them are held than one quality's.
-        batch = torch.from_numpy(np.stack(list(shown.values()))).permute(0, 3, 1, 2).float().to(model.device) / 255
-        for name, vlp in vlps.items():
-            embeddings[name].update(zip(shown, vlp.encode_image(batch).float().cpu().unbind(), strict=True))
-        shown.clear()
+        def version(shown: Shown, file: _File = file, wanted: dict[Shown, Attack | None] = wanted) -> Pixels:
+            attack = wanted[shown]
+            return _attacked(file.decoded(shown.version, attack), attack, picture)
 
-    for quality in qualities:
-        coded = code(rgb, model, quality, VERSIONS)
-        bpp[quality] = coded.bpp
-        for version, decoded in coded.pictures.items():
-            shown[quality, version.value] = decoded
-            lost[quality, version.value] = psnr(rgb, decoded)
-        show()
+        _see(embeddings, list(wanted), version, file.key, experiment)
     return View(embeddings, lost, bpp)
 
 
-def named(vlps: Sequence[VisionLanguageModel]) -> dict[str, VisionLanguageModel]:
+class _File:
+    """One picture in one quality: encoded and decoded when somebody looks, and then once."""
+
+    def __init__(self, rgb: Pixels, model: zoo.Model, quality: int, cache: Cache, picture: str) -> None:
+        self.key = {"picture": picture, "quality": quality, **coding.model_key(model)}
+        self._rgb, self._model, self._quality, self._cache = rgb, model, quality, cache
+        self._data: bytes | None = None
+        self._decoded: dict[tuple[str, float | None], Pixels] = {}
+
+    def decoded(self, version: str, attack: Attack | None = None) -> Pixels:
+        """[H, W, 3] uint8, under the strength that an attack on the condition asks for."""
+        strength = None if attack is None or version == Version.FORCED.value else attack.strength
+        if self._data is None:
+            self._data = coding.encode(self._rgb, self._model, self._quality)
+        if (version, strength) not in self._decoded:
+            self._decoded[version, strength] = coding.decode(self._data, self._model, Version(version), strength)
+        return self._decoded[version, strength]
+
+    def cost(self) -> tuple[float, dict[str, float]]:
+        """Bits per pixel, and PSNR by version."""
+        key = {"what": "cost", **self.key}
+        entry = self._cache.read(key)
+        if entry is None:
+            lost = {version.value: psnr(self._rgb, self.decoded(version.value)) for version in VERSIONS}
+            assert self._data is not None
+            entry = Entry({"bpp": coding.bits_per_pixel(self._data, self._rgb), "psnr": lost})
+            self._cache.write(key, entry)
+        return entry.figures["bpp"], entry.figures["psnr"]
+
+
+def _attacked(rgb: Pixels, attack: Attack | None, picture: str) -> Pixels:
+    return rgb if attack is None else apply(attack, rgb, bytes.fromhex(picture))
+
+
+def _see(
+    embeddings: dict[str, dict[Shown, Tensor]],
+    wanted: Sequence[Shown],
+    pixels: Callable[[Shown], Pixels],
+    key: Mapping[str, object],
+    experiment: Experiment,
+) -> None:
+    """Add what every model sees of everything wanted: from the cache, or by looking."""
+    entries: dict[str, Entry] = {}
+    for name in experiment.seers:
+        found = experiment.cache.read(_seen_key(key, name, experiment)) if experiment.fingerprints[name] else None
+        entries[name] = found or Entry()
+    missing = {name: [s for s in wanted if _label(s) not in entries[name].tensors] for name in experiment.seers}
+    unseen = [shown for shown in wanted if any(shown in shows for shows in missing.values())]
+    for batch in _batches(unseen, pixels):
+        stacked = torch.from_numpy(np.stack(list(batch.values()))).permute(0, 3, 1, 2)
+        stacked = stacked.to(experiment.model.device).float() / 255
+        for name, seer in experiment.seers.items():
+            rows = [row for row, shown in enumerate(batch) if shown in missing[name]]
+            if rows:
+                seen = seer.encode_image(stacked[rows]).float().cpu()
+                labels = [_label(shown) for shown in batch if shown in missing[name]]
+                entries[name].tensors.update(zip(labels, seen.clone().unbind(), strict=True))
+    for name, entry in entries.items():
+        if missing[name] and experiment.fingerprints[name]:
+            experiment.cache.write(_seen_key(key, name, experiment), entry)
+        embeddings[name].update({shown: entry.tensors[_label(shown)] for shown in wanted})
+
+
+def _batches(wanted: Sequence[Shown], pixels: Callable[[Shown], Pixels]) -> Iterator[dict[Shown, Pixels]]:
+    """Pictures of one size together, a few megapixels at a time."""
+    batch: dict[Shown, Pixels] = {}
+    for shown in wanted:
+        rgb = pixels(shown)
+        first = next(iter(batch.values()), rgb)
+        if batch and (rgb.shape != first.shape or (len(batch) + 1) * rgb.size > 3 * _BATCH_PIXELS):
+            yield batch
+            batch = {}
+        batch[shown] = rgb
+    if batch:
+        yield batch
+
+
+def _seen_key(key: Mapping[str, object], name: str, experiment: Experiment) -> dict[str, object]:
+    return {"what": "seen", "seer": name, "seer_weights": experiment.fingerprints[name], **key}
+
+
+def _label(shown: Shown) -> str:
+    return f"{shown.version} {shown.attack}"
+
+
+def compare(
+    views: Views,
+    model: str,
+    qualities: Sequence[int],
+    judge: Callable[[Tensor], Judged],
+    summarise: Callable[[str, int | None, Judged, Judged, Judged | None], Row],
+) -> list[Row]:
+    """A row for the original, then one for each version in each quality.
+
+    judge: embeddings [pictures, D] -> what a model makes of them. summarise: version, quality, what is made of it, of
+    the original, and of the full version, which is None where the version is no attack on anything.
+    """
+    original = judge(views.embeddings(model, UNTOUCHED))
+    rows = [summarise(ORIGINAL, None, original, original, None)]
+    for quality in qualities:
+        judged = {version.value: judge(views.embeddings(model, Shown(version.value, quality))) for version in VERSIONS}
+        full = judged[Version.FULL.value]
+        rows += [
+            summarise(version, quality, given, original, None if version == Version.FULL.value else full)
+            for version, given in judged.items()
+        ]
+    return rows
+
+
+def named(seers: Iterable[AnySeer]) -> dict[str, AnySeer]:
     """Models by name. UsageError if two have the same."""
-    by_name = {vlp.name: vlp for vlp in vlps}
-    if len(by_name) < len(vlps):
-        raise UsageError("two of the vision-language models have the same name", "name each once")
+    everyone = list(seers)
+    by_name = {seer.name: seer for seer in everyone}
+    if len(by_name) < len(everyone):
+        raise UsageError("two of the models have the same name", "name each once")
     return by_name

@@ -55,6 +55,12 @@ def picture(seed=0, width=48, height=32, tint=(0, 0, 0)):
     return np.clip(smooth + np.array(tint), 0, 255).astype(np.uint8)
 
 
+def noisy(rgb, spread, seed=1):
+    """A picture with Gaussian noise of this standard deviation, in levels."""
+    noise = np.random.default_rng(seed).normal(0, spread, rgb.shape)
+    return np.clip(rgb + noise, 0, 255).round().astype(np.uint8)
+
+
 def save(path, rgb):
     """Write a picture, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,15 +2,9 @@ import math
 
 import numpy as np
 import pytest
-import torch
 
-from psic_cli.evaluation.metrics import average, ms_ssim, psnr, ratio
-from tests.evaluation.conftest import known, picture
-
-
-def noisy(rgb, spread, seed=1):
-    noise = np.random.default_rng(seed).normal(0, spread, rgb.shape)
-    return np.clip(rgb + noise, 0, 255).round().astype(np.uint8)
+from psic_cli.evaluation.metrics import average, psnr, ratio
+from tests.evaluation.conftest import known, noisy, picture
 
 
 def test_psnr_of_a_known_error():
@@ -34,20 +28,6 @@ def test_psnr_agrees_with_scikit_image():
 
 def test_equal_pictures_have_a_finite_psnr():
     assert psnr(picture(), picture()) == 100
-
-
-def test_ms_ssim_agrees_with_the_package_and_falls_with_noise():
-    package = pytest.importorskip("pytorch_msssim")
-    a = picture(width=170, height=165)
-    b = noisy(a, 8)
-    x, y = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].double() for p in (a, b))
-    assert ms_ssim(a, b) == pytest.approx(package.ms_ssim(x, y, data_range=255.0).item(), abs=1e-5)
-    assert ms_ssim(a, a) == pytest.approx(1)
-    assert known(ms_ssim(a, noisy(a, 30))) < known(ms_ssim(a, b)) < 1
-
-
-def test_small_pictures_have_no_ms_ssim():
-    assert ms_ssim(picture(width=300, height=160), picture(width=300, height=160)) is None
 
 
 def test_an_average_lies_in_its_interval_which_narrows_with_more_pictures():

@@ -1,11 +1,9 @@
-import json
-
 import pytest
 
 from psic_cli.errors import InputError
-from psic_cli.evaluation import peers, report, runs, sources
+from psic_cli.evaluation import peers, runs, sources
 from psic_cli.evaluation.metrics import psnr
-from tests.evaluation.conftest import known, picture, save
+from tests.evaluation.conftest import picture, save
 
 QUALITIES = [20, 80]
 
@@ -86,52 +84,3 @@ def test_nothing_but_damaged_pictures_is_an_error(tmp_path, tiny_model):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(InputError, match="none of 1 pictures could be measured"):
         runs.measure_rate_distortion([tmp_path / "broken.png"], tmp_path, tiny_model, [50])
-
-
-def test_classification_of_the_original_and_of_all_versions(coloured, tiny_model, colour_model):
-    labels = sources.read_labels(coloured / "labels.csv")
-    names = sources.read_class_names(coloured / "labels.csv")
-    result = runs.measure_classification(labels, names, tiny_model, [60], {"colours": colour_model})
-    by_version = {row.version: row for row in result.zero_shot}
-    assert list(by_version) == ["original", "protected", "full", "machine", "forced"]
-    assert by_version["original"].top1.value == known(by_version["original"].kept).value == 1
-    assert by_version["full"].top1.value == 1  # a block transform keeps the mean colour
-    assert by_version["full"].attack_success is None
-    assert known(by_version["protected"].attack_success).value == pytest.approx(1 - by_version["protected"].top1.value)
-    assert [row.version for row in result.versions] == ["protected", "full", "machine", "forced"]
-    quality = {row.version: row.psnr.value for row in result.versions}
-    assert quality["forced"] < quality["full"]
-
-
-def test_a_picture_that_fails_takes_its_label_and_captions_along(coloured, tiny_model, colour_model):
-    (coloured / "green.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    labels = sources.read_labels(coloured / "labels.csv")
-    zero_shot = runs.measure_classification(
-        labels, ["red", "green", "blue", "grey"], tiny_model, [60], {"colours": colour_model}
-    ).zero_shot
-    assert zero_shot[0].pictures == 3
-    assert zero_shot[0].top1.value == 1
-    captioned = sources.read_captions(coloured / "captions.jsonl", "test")
-    found = runs.measure_retrieval(captioned, tiny_model, [60], {"colours": colour_model}).retrieval
-    assert (found[0].pictures, found[0].captions) == (3, 6)
-    assert found[0].image_to_text["r1"].value == found[0].text_to_image["r1"].value == 1
-
-
-def test_results_are_json_and_tables(coloured, tiny_model, colour_model):
-    labels = sources.read_labels(coloured / "labels.csv")
-    captioned = sources.read_captions(coloured / "captions.jsonl", "test")
-    vlps = {"colours": colour_model}
-    paths = sources.find_pictures(coloured)
-    results = report.Results(
-        about={"model": "tiny"},
-        rate_distortion=runs.measure_rate_distortion(paths, coloured, tiny_model, [60]),
-        classification=runs.measure_classification(labels, ["red", "green", "blue", "grey"], tiny_model, [60], vlps),
-        retrieval=runs.measure_retrieval(captioned, tiny_model, [60], vlps),
-    )
-    data = json.loads(report.to_json(results))
-    assert data["classification"]["zero_shot"][0]["top1"] == {"value": 1.0, "low": 1.0, "high": 1.0}
-    assert data["rate_distortion"]["pictures"][0]["ms_ssim"]["full"] is None
-    text = report.to_text(results)
-    for words in ("Rate and quality, 4 pictures", "Zero-shot classification by colours", "8 captions", "forced"):
-        assert words in text
-    assert max(map(len, text.splitlines())) <= 120

@@ -1,0 +1,97 @@
+"""Multi-scale structural similarity (Wang, Simoncelli, Bovik 2003), as pytorch-msssim and CompressAI compute it.
+
+Own code for speed: packages take longer than the codec takes to decode. Sums of shifted pictures filter several times
+as fast on a CPU as a convolution, and what depends on the original alone is computed once for all its versions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from psic_cli.picture import Pixels
+
+SMALLEST_SIDE = 161  # pixels: five scales of an 11 x 11 window need that much
+
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+_TAPS, _SIGMA = 11, 1.5
+_LUMINANCE, _CONTRAST = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # C1 and C2 of the paper
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """One channel at one scale, [h, w]; mean and square, the local means of it and of its square, are 10 smaller."""
+
+    plane: Tensor
+    mean: Tensor
+    square: Tensor
+
+
+class Reference:
+    """An original, prepared for comparisons. rgb: uint8 [H, W, 3], shorter side 161 pixels or more."""
+
+    @torch.inference_mode()
+    def __init__(self, rgb: Pixels) -> None:
+        if min(rgb.shape[:2]) < SMALLEST_SIDE:
+            raise ValueError(f"MS-SSIM needs sides of {SMALLEST_SIDE} pixels or more, not {list(rgb.shape[:2])}")
+        self._channels = [[_Scale(p, _blur(p), _blur(p * p)) for p in planes] for planes in _pyramids(rgb)]
+
+    @torch.inference_mode()
+    def similarity(self, rgb: Pixels) -> float:
+        """Of another picture of the same shape, 0..1: the mean over the three channels."""
+        values = []
+        for scales, planes in zip(self._channels, _pyramids(rgb), strict=True):
+            value = 1.0
+            for number, (scale, plane) in enumerate(zip(scales, planes, strict=True)):
+                structure, whole = _compare(scale, plane)
+                factor = whole if number == len(scales) - 1 else structure
+                value *= max(0.0, factor) ** _SCALE_WEIGHTS[number]
+            values.append(value)
+        return sum(values) / len(values)
+
+
+def _compare(x: _Scale, plane: Tensor) -> tuple[float, float]:
+    """Means over a plane: contrast and structure alone, and with luminance."""
+    mean = _blur(plane)
+    product = x.mean * mean
+    covariance = _blur(x.plane * plane) - product
+    means = x.mean * x.mean + mean * mean
+    variances = x.square + _blur(plane * plane) - means
+    structure = (2 * covariance + _CONTRAST) / (variances + _CONTRAST)
+    luminance = (2 * product + _LUMINANCE) / (means + _LUMINANCE)
+    return float(structure.mean()), float((luminance * structure).mean())
+
+
+def _pyramids(rgb: Pixels) -> list[list[Tensor]]:
+    """By channel, a plane for each scale, every one half of the one before."""
+    channels = []
+    for channel in np.moveaxis(rgb, 2, 0):
+        planes = [torch.from_numpy(channel.astype(np.float32))]
+        while len(planes) < len(_SCALE_WEIGHTS):
+            last = planes[-1]
+            planes.append(F.avg_pool2d(last[None], 2, padding=[side % 2 for side in last.shape])[0])
+        channels.append(planes)
+    return channels
+
+
+def _window() -> list[float]:
+    taps = np.exp(-((np.arange(_TAPS) - _TAPS // 2) ** 2) / (2 * _SIGMA**2))
+    return list((taps / taps.sum()).tolist())
+
+
+_WINDOW = _window()
+
+
+def _blur(plane: Tensor) -> Tensor:
+    """Gaussian mean over 11 x 11 pixels: [h, w] -> [h - 10, w - 10]."""
+    for dimension in (0, 1):
+        length = plane.shape[dimension] - _TAPS + 1
+        total = plane.narrow(dimension, 0, length) * _WINDOW[0]
+        for shift, weight in enumerate(_WINDOW[1:], 1):
+            total.add_(plane.narrow(dimension, shift, length), alpha=weight)
+        plane = total
+    return plane

@@ -1,0 +1,148 @@
+"""The measurements of what models read: classification, retrieval, and agreement of labels where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from psic_cli.evaluation import agreement, classification, retrieval, seeing
+from psic_cli.evaluation.metrics import Interval, average
+from psic_cli.evaluation.robustness import AttackOutcome
+from psic_cli.evaluation.runs import Watch, each
+from psic_cli.evaluation.sources import Captioned, Labelled
+from psic_cli.evaluation.unseen import Classifier
+from psic_cli.picture import Pixels
+from psic_cli.vlp.interface import VisionLanguageModel
+
+
+@dataclass(frozen=True)
+class VersionQuality:
+    """What the pictures of a shielding measurement cost and lost."""
+
+    version: str
+    quality: int
+    bpp: Interval
+    psnr: Interval
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Classification of labelled pictures: zero-shot by each vision-language model, and by plain classifiers that the
+    shield was never made for (unseen).
+    """
+
+    versions: list[VersionQuality]
+    zero_shot: list[classification.ZeroShot]
+    unseen: list[classification.ZeroShot]
+    machine: list[classification.MachineGain]
+
+
+@dataclass(frozen=True)
+class ImageTextRetrieval:
+    """Retrieval among captioned pictures by each model."""
+
+    versions: list[VersionQuality]
+    retrieval: list[retrieval.Retrieval]
+
+
+def measure_classification(
+    labels: Sequence[Labelled],
+    class_names: Sequence[str] | None,
+    experiment: seeing.Experiment,
+    watch: Watch | None = None,
+) -> tuple[Classification, list[AttackOutcome]]:
+    """What each model takes each version of labelled pictures for. class_names: for models that bring no classes."""
+    classes = _classes(experiment, class_names)
+    for name, embedded in classes.items():
+        classification.check_classes([label.class_index for label in labels], embedded, name)
+    views = _look([label.path for label in labels], experiment, watch)
+    truth = [labels[number].class_index for number in views.kept]
+    qualities = experiment.qualities
+    result = Classification(_summarise_versions(views, qualities), zero_shot=[], unseen=[], machine=[])
+    attacked = []
+    for name, seer in experiment.seers.items():
+        rows = result.unseen if isinstance(seer, Classifier) else result.zero_shot
+        rows += classification.classify(views, name, classes[name], truth, qualities)
+        result.machine.extend(classification.machine_gains(views, name, classes[name], truth, qualities))
+        attacked += classification.under_attack(views, name, classes[name], truth, qualities, experiment.attacks)
+    return result, attacked
+
+
+def measure_retrieval(
+    rows: Sequence[Captioned],
+    experiment: seeing.Experiment,
+    vlps: Mapping[str, VisionLanguageModel],
+    watch: Watch | None = None,
+) -> tuple[ImageTextRetrieval, list[AttackOutcome]]:
+    """How each model matches each version of pictures and their captions. vlps: the experiment's seers."""
+    owner = [number for number, row in enumerate(rows) for _ in row.captions]
+    texts = [text for row in rows for text in row.captions]
+    # Before the pictures: a missing text tower is better known now than hours later.
+    embedded = {name: vlp.encode_text(texts).detach().float().cpu() for name, vlp in vlps.items()}
+    views = _look([row.path for row in rows], experiment, watch)
+    view_of = {number: view for view, number in enumerate(views.kept)}
+    kept = [place for place, number in enumerate(owner) if number in view_of]
+    owners, qualities = [view_of[owner[place]] for place in kept], experiment.qualities
+    found, attacked = [], []
+    for name in vlps:
+        captions = embedded[name][kept]
+        found += retrieval.retrieve(views, name, captions, owners, qualities)
+        attacked += retrieval.under_attack(views, name, captions, owners, qualities, experiment.attacks)
+    return ImageTextRetrieval(_summarise_versions(views, qualities), found), attacked
+
+
+def measure_agreement(
+    paths: Sequence[Path],
+    class_names: Sequence[str] | None,
+    experiment: seeing.Experiment,
+    sides: Sequence[int | None],
+    watch: Watch | None = None,
+) -> list[agreement.Agreement]:
+    """Whether each model gives each version the label of the original, with the pictures at each size."""
+    classes = _classes(experiment, class_names)
+    views: dict[int | None, seeing.Views] = {side: seeing.Views() for side in sides}
+
+    def work(number: int, rgb: Pixels) -> None:
+        sizes = ((side, agreement.shrink(rgb, side)) for side in sides)
+        seen = [(side, seeing.look(small, experiment)) for side, small in sizes if small is not None]
+        for side, view in seen:  # a picture counts in all its sizes or in none
+            views[side].views.append(view)
+
+    each(paths, work, watch or Watch())
+    return [
+        row
+        for name in experiment.seers
+        for side in sides
+        if views[side].views
+        for row in agreement.agree(views[side], name, classes[name], side, experiment.qualities)
+    ]
+
+
+def _classes(experiment: seeing.Experiment, names: Sequence[str] | None) -> dict[str, Tensor]:
+    return {name: classification.class_embeddings(seer, names) for name, seer in experiment.seers.items()}
+
+
+def _look(paths: Sequence[Path], experiment: seeing.Experiment, watch: Watch | None) -> seeing.Views:
+    views: list[seeing.View] = []
+
+    def work(number: int, rgb: Pixels) -> None:
+        views.append(seeing.look(rgb, experiment))
+
+    kept = each(paths, work, watch or Watch())
+    return seeing.Views(views, kept)
+
+
+def _summarise_versions(views: seeing.Views, qualities: Sequence[int]) -> list[VersionQuality]:
+    return [
+        VersionQuality(
+            version=version.value,
+            quality=quality,
+            bpp=average([view.bpp[quality] for view in views.views]),
+            psnr=average([view.psnr[quality, version.value] for view in views.views]),
+        )
+        for quality in qualities
+        for version in seeing.VERSIONS
+    ]
