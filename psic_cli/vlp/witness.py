@@ -9,7 +9,6 @@ ImageNet class prompts.
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -18,12 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.errors import ModelError
-
-
-@lru_cache(maxsize=1)
-def imagenet_classes() -> tuple[str, ...]:
-    """The 1000 ImageNet classes, each with its synonyms after commas: "tench, Tinca tinca"."""
-    return tuple((Path(__file__).parent / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines())
 
 
 class _Head(nn.Module):
@@ -41,8 +34,8 @@ class _Head(nn.Module):
 class Witness(nn.Module):
     """One witness file as a frozen model in evaluation mode.
 
-    Attributes: `class_text` [1000, 512], the embedded ImageNet class prompts, in the order of `imagenet_classes`;
-    `logit_scale`, for softmax over classes.
+    Attributes: `class_text` [1000, 512], the embedded ImageNet class prompts, in the order of
+    `vlp/imagenet.py`; `logit_scale`, for softmax over classes.
     """
 
     mean: Tensor
@@ -52,8 +45,10 @@ class Witness(nn.Module):
     def __init__(self, path: Path, device: str = "cpu", name: str | None = None) -> None:
         """ModelError if the file is no witness. name: what reports call it, by default after the file."""
         super().__init__()
-        import timm  # heavy, and only training and evaluation need it
-
+        try:
+            import timm  # heavy, and only training and measuring need it
+        except ImportError as error:
+            raise ModelError("witness models need the package timm", hint="pip install timm") from error
         try:
             with safe_open(str(path), framework="pt") as file:
                 meta = json.loads(file.metadata()["witness"])

@@ -1,0 +1,290 @@
+"""psic audit: what vision-language models read in each version of a picture."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from psic_cli import __version__, zoo
+from psic_cli.commands import options
+from psic_cli.errors import OutputError, PsicError, UsageError
+from psic_cli.shell import batch, conditions, streams, worklist
+from psic_cli.shell.exit_codes import ExitCode
+from psic_cli.shell.terminal import name_of, standard_error_is_terminal, terminal
+
+if TYPE_CHECKING:
+    from psic_cli.evaluation.audit import Audited, Reader
+    from psic_cli.evaluation.audit_inputs import Prepared
+    from psic_cli.pages.audit_pictures import Panel
+
+# The one that tells how far the shield carries goes first, then the one that it was made against.
+DEFAULT_VLPS = ("witness:lite2", "witness:lite0")
+_READING = "What is read, and by whom"
+_REPORTS = (".html", ".htm", ".png")
+_WIDTH = 120  # of the tables, where standard error is no terminal
+
+
+def audit(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE", show_default=False, help="Pictures, .psic files, or -")
+    ] = None,
+    original: Annotated[
+        Path | None,
+        typer.Option(
+            "--original", metavar="FILE", show_default=False, help="The picture that a .psic file was made of."
+        ),
+    ] = None,
+    condition: Annotated[
+        str | None,
+        typer.Option("--condition", metavar="FILE", help="Key file: read the full version of .psic files too."),
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", metavar="", help="The same with your own key ($PSIC_CONDITION goes first)."),
+    ] = False,
+    quality: Annotated[
+        int, typer.Option("-q", "--quality", metavar="N", min=1, max=100, help="At which pictures are encoded.")
+    ] = 50,
+    model: Annotated[
+        str, typer.Option("-m", "--model", metavar="NAME", help="With which pictures are encoded; see: psic models")
+    ] = zoo.DEFAULT_MODEL,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write a report: .html, a page that stands alone, or .png"),
+    ] = None,
+    difference: Annotated[
+        bool, typer.Option("--difference", metavar="", help="Show magnified differences in the report.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", metavar="", help="Results as JSON on standard output, instead of tables.")
+    ] = False,
+    force: options.Force = False,
+    vlp: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vlp",
+            metavar="SPEC",
+            show_default=False,
+            help="Model that reads: witness:NAME, witness:FILE or open_clip:MODEL:PRETRAINED; may be repeated. "
+            "Default: the two witnesses that come with psic.",
+            rich_help_panel=_READING,
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            metavar="FILE",
+            help="What it chooses from, one label a line. Default: the 1000 ImageNet classes.",
+            rich_help_panel=_READING,
+        ),
+    ] = None,
+    caption: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--caption",
+            metavar="TEXT",
+            show_default=False,
+            help="A sentence to compare every version with; may be repeated.",
+            rich_help_panel=_READING,
+        ),
+    ] = None,
+    captions: Annotated[
+        Path | None,
+        typer.Option("--captions", metavar="FILE", help="Sentences, one a line.", rich_help_panel=_READING),
+    ] = None,
+    device: options.DeviceOption = options.Device.AUTO,
+    max_pixels: options.MaxPixels = 200_000_000,
+    verbose: options.Verbose = 0,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> ExitCode:
+    """Show what vision-language models read in a picture, before and after.
+
+    A .psic file is read in its protected version, with the key in its full version too, and compared with --original. A
+    picture is encoded and decoded in memory, and is its own original; nothing is written.
+
+    For each model: the five labels that it finds most probable, how alike it finds the version and the original, and a
+    verdict. Still read: its first label is the original's. Partly misread: another one is first, but the original's is
+    among the first five. Misread: it is not. (Of fewer than ten labels: among the first half.) A verdict is about one
+    picture and one model: it promises nothing for others.
+
+    Tables go to standard error, --json to standard output. Of several files, one that cannot be read is reported and
+    left out, and the exit code is then 8.
+    """
+    if full and condition is not None:
+        raise UsageError("--full and --condition contradict each other", "--full is for your own key")
+    if difference and output is None:
+        raise UsageError("--difference is for reports", "name one with -o audit.html or -o audit.png")
+    with streams.claim_streams() as standard:
+        names = _names(files, standard)
+        condition = None if condition is None else worklist.stream_name(condition)
+        worklist.check_one_stream(names, condition)
+        if original is not None and len(names) > 1:
+            raise UsageError("--original is for one .psic file", "name one file")
+        if output is not None:
+            _check_output(output, [*names, original, labels, captions, condition], force)
+        card = zoo.find_card(model)
+        specs = list(dict.fromkeys(vlp or DEFAULT_VLPS))
+
+        from psic_cli.evaluation import sources
+        from psic_cli.vlp.interface import find_witness
+
+        for spec in specs:
+            find_witness(spec)  # a name that is not installed is refused before seconds of work
+        chosen = None if labels is None else sources.read_lines(labels, least=2)
+        sentences = [*(caption or []), *(sources.read_lines(captions) if captions is not None else [])]
+        key = conditions.condition_for_decode(condition, full, standard)
+        place = zoo.choose_device(device.value)
+
+        def prepare(name: str) -> Prepared:
+            from psic_cli.evaluation import audit_inputs
+
+            data = standard.read() if name == streams.STANDARD_STREAM else streams.read_file(Path(name))
+            if not audit_inputs.is_psic(name, data):
+                with batch.naming(_shown(name)):
+                    if original is not None:
+                        raise UsageError("this is its own original", "--original is for a .psic file")
+                    network = zoo.load_card(card, device=place)
+                    return audit_inputs.prepare_picture(data, network, quality, max_pixels)
+            before = None if original is None else sources.read_rgb(original, max_pixels)
+            with batch.naming(_shown(name)):
+                secret = None if key is None else key.secret
+                return audit_inputs.prepare_file(data, before, secret, place, max_pixels)
+
+        audited, panels, failures = _audit_all(
+            names, prepare, lambda: _readers(specs, chosen, sentences, place), place, output, difference
+        )
+        if audited and output is not None:
+            streams.write_file(output, _report(output, panels, _about(specs, place)), overwrite=force)
+        if as_json:
+            from psic_cli.evaluation import audit_text
+
+            standard.write_text(audit_text.to_json(_about(specs, place), audited, failures))
+        elif audited:
+            from psic_cli.evaluation import audit_text
+
+            width = shutil.get_terminal_size().columns if standard_error_is_terminal() else _WIDTH
+            terminal.say(audit_text.to_text(audited, width))
+    if output is not None and audited:
+        terminal.say(f"-> {name_of(output)}")
+    if failures:
+        terminal.announce(f"{len(failures)} of {len(names)} files failed")
+    return ExitCode.PARTIAL if failures else ExitCode.OK
+
+
+def _audit_all(
+    names: list[str],
+    prepare: Callable[[str], Prepared],
+    load_readers: Callable[[], list[Reader]],
+    device: str,
+    output: Path | None,
+    difference: bool,
+) -> tuple[list[Audited], list[Panel], list[str]]:
+    """Every file in turn; the models are loaded once a first one could be read. A single file that fails just fails."""
+    audited: list[Audited] = []
+    panels: list[Panel] = []
+    failures: list[str] = []
+    readers: list[Reader] = []
+    with terminal.progress("auditing", len(names) if len(names) > 1 else 0) as advance:
+        for name in names:
+            try:
+                prepared = prepare(name)
+            except PsicError as error:
+                if len(names) == 1:
+                    raise
+                terminal.error(error)
+                failures.append(" ".join(str(error).split()))
+            else:
+                readers = readers or load_readers()
+                audited.append(_measure(name, prepared, readers, device))
+                if output is not None:
+                    from psic_cli.pages.audit_pictures import panel
+
+                    panels.append(panel(audited[-1], prepared.versions, difference))
+            advance()
+    return audited, panels, failures
+
+
+def _measure(name: str, prepared: Prepared, readers: list[Reader], device: str) -> Audited:
+    from psic_cli.evaluation import audit as measuring
+
+    card = prepared.card
+    width, height = prepared.size
+    audits = (
+        measuring.audit(
+            prepared.versions,
+            reader,
+            trained_against=measuring.was_trained_against(reader.vlp.name, card.data),
+            device=device,
+        )
+        for reader in readers
+    )
+    return measuring.Audited(
+        file=_shown(name),
+        width=width,
+        height=height,
+        codec=card.name,
+        weights_hash=card.weights_hash.hex(),
+        quality=prepared.quality,
+        bpp=prepared.bpp,
+        psnr=measuring.losses(prepared.versions),
+        audits=tuple(audits),
+    )
+
+
+def _readers(specs: list[str], labels: list[str] | None, captions: list[str], device: str) -> list[Reader]:
+    from psic_cli.evaluation.audit import make_reader
+    from psic_cli.vlp.interface import load_vlp
+
+    return [make_reader(load_vlp(spec, device), labels, captions) for spec in specs]
+
+
+def _about(specs: list[str], device: str) -> dict[str, object]:
+    """What a reader must know to measure the same again, and of the models that read."""
+    import torch
+
+    from psic_cli.vlp.interface import find_witness
+
+    vlps = []
+    for spec in specs:
+        card = find_witness(spec)
+        known = {} if card is None else card.data
+        vlps.append({"spec": spec, **{key: known.get(key) for key in ("description", "use", "use_note", "sha256")}})
+    return {"psic": __version__, "torch": torch.__version__, "device": device, "vlps": vlps}
+
+
+def _report(output: Path, panels: list[Panel], about: dict[str, object]) -> bytes:
+    if output.suffix.lower() == ".png":
+        from psic_cli.pages.audit_png import draw
+
+        return draw(panels)
+    from psic_cli.pages.audit import page
+
+    return page(panels, about)
+
+
+def _names(files: list[str] | None, standard: streams.Streams) -> list[str]:
+    names = [worklist.stream_name(name) for name in files or []]
+    if not names and standard.input_is_terminal:
+        raise UsageError("nothing to audit", "psic audit photo.png, or psic audit --help")
+    if names.count(streams.STANDARD_STREAM) > 1:
+        raise UsageError("standard input (-) is named twice")
+    return names or [streams.STANDARD_STREAM]
+
+
+def _shown(name: str) -> str:
+    return "standard input" if name == streams.STANDARD_STREAM else name_of(name)
+
+
+def _check_output(output: Path, inputs: list[str | Path | None], force: bool) -> None:
+    if output.suffix.lower() not in _REPORTS:
+        raise UsageError(f"{name_of(output)} is not the name of a report", "-o takes a .html or a .png file")
+    streams.check_destination(output, overwrite=force)
+    taken = {worklist.identity(Path(name)) for name in inputs if name not in (None, streams.STANDARD_STREAM)}
+    if worklist.identity(output) in taken - {None}:
+        raise OutputError(f"{name_of(output)} is also an input", "name another report with -o")

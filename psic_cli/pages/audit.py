@@ -1,0 +1,184 @@
+"""The page of `psic audit`: the versions side by side, what each model reads in them, and its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from psic_cli.evaluation.audit import Audit, Audited, Reading, Verdict, count
+from psic_cli.evaluation.audit_text import (
+    THRESHOLDS,
+    WAVERING,
+    count_sentence,
+    facts,
+    label_text,
+    matched,
+    outcome,
+    percent,
+    role,
+    unjudged,
+)
+from psic_cli.pages.audit_pictures import MAGNIFIED, Panel
+from psic_cli.pages.base import TONES, Bar, data_uri, document, fragment
+from psic_cli.pages.figures import Section, Tile
+
+
+def page(panels: Sequence[Panel], about: Mapping[str, Any]) -> bytes:
+    """The page, HTML in UTF-8. about: as in the JSON of an audit; panels: at least one."""
+    audited = [panel.audited for panel in panels]
+    sections = [_file(panel, number, len(panels) > 1) for number, panel in enumerate(panels, 1)]
+    if len(panels) > 1:
+        sections.insert(0, _summary(audited))
+    body = fragment("evaluation.html", tiles=_tiles(audited), sections=[*sections, _reading(about)])
+    title = audited[0].file if len(audited) == 1 else f"{len(audited)} pictures"
+    models = ", ".join(audit.model for audit in audited[0].audits)
+    return document(title, body, kind="psic audit", summary=f"What {models} read before and after.")
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """good: the protected version is misread."""
+
+    model: str
+    role: str
+    lines: list[str]
+    good: bool
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What one model reads in one version."""
+
+    model: str
+    note: str
+    rows: list[Bar]
+    captions: list[Bar]
+
+
+@dataclass(frozen=True)
+class _Version:
+    """One column: a picture as text for <img>, its difference from the reference or "", and the readings."""
+
+    name: str
+    tone: str
+    note: str
+    picture: str
+    difference: str
+    readings: list[_Read]
+
+
+def _file(panel: Panel, number: int, several: bool) -> Section:
+    audited = panel.audited
+    height, width = next(iter(panel.pictures.values())).shape[:2]
+    body = fragment(
+        "audit.html",
+        name=audited.file,
+        width=width,
+        height=height,
+        magnified=MAGNIFIED,
+        verdicts=[_verdict(audit) for audit in audited.audits],
+        versions=[_version(name, panel) for name in panel.pictures],
+    )
+    return Section(f"file-{number}", audited.file if several else "What is read", f"{facts(audited)}.", body)
+
+
+def _verdict(audit: Audit) -> _Verdict:
+    judged = [reading for reading in audit.readings if reading.verdict is not None]
+    lines = [f"{reading.version}: {outcome(reading)}" for reading in judged] or [unjudged(audit)]
+    if audit.wavers:
+        lines.append(f"It wavers over the {audit.reference}: another label says little.")
+    protected = audit.reading("protected")
+    good = protected is not None and protected.verdict is Verdict.MISREAD
+    return _Verdict(audit.model, role(audit.trained_against), lines, good)
+
+
+def _version(name: str, panel: Panel) -> _Version:
+    audited = panel.audited
+    psnr = audited.psnr.get(name)
+    readings = []
+    for audit in audited.audits:
+        reading = audit.reading(name)
+        assert reading is not None
+        readings.append(_read(reading, audit))
+    return _Version(
+        name=name,
+        tone=name if name in TONES else "muted",
+        note="" if psnr is None else f"{psnr:.1f} dB PSNR",
+        picture=data_uri(panel.pictures[name]),
+        difference=data_uri(panel.differences[name]) if name in panel.differences else "",
+        readings=readings,
+    )
+
+
+def _read(reading: Reading, audit: Audit) -> _Read:
+    reference = reading.reference_label
+    tone = reading.version if reading.version in TONES else "muted"
+    rows = []
+    for place, choice in enumerate(audit.choices(reading.version), 1):
+        same = reference is not None and choice.label == reference.label
+        beyond = f", rank {choice.rank}" if place != choice.rank else ""
+        rows.append(
+            Bar(
+                label=label_text(choice) + beyond,
+                value=choice.probability / audit.most_probable,  # one scale for all versions
+                text=percent(choice.probability),
+                tone=tone if same else "muted",
+                strong=same,
+            )
+        )
+    captions = [
+        Bar(match.caption, max(0.0, match.similarity), matched(match.similarity, match.drop), tone)
+        for match in reading.captions
+    ]
+    return _Read(audit.model, _note(reading, audit), rows, captions)
+
+
+def _note(reading: Reading, audit: Audit) -> str:
+    if reading.likeness is None or reading.version == audit.reference:
+        return f"{audit.labels} labels"
+    return f"{reading.likeness:.2f} like the {audit.reference}, {reading.verdict.value if reading.verdict else ''}"
+
+
+def _tiles(audited: Sequence[Audited]) -> list[Tile]:
+    """The verdict itself for one file, how often it was "misread" for several."""
+    tiles = []
+    for row in count(audited):
+        if row.files == 1:
+            figure = next(verdict for verdict, number in row.verdicts.items() if number)
+        else:
+            figure = f"{row.verdicts[Verdict.MISREAD.value]} of {row.files} misread"
+        tiles.append(Tile(f"{row.version} version, {row.model}", figure, role(row.trained_against)))
+    return tiles
+
+
+def _summary(audited: Sequence[Audited]) -> Section:
+    lines = [f"{row.model}, {count_sentence(row)}." for row in count(audited)]
+    items = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
+    return Section("summary", "Summary", "", Markup('<ul class="plain">{}</ul>').format(items))
+
+
+def _reading(about: Mapping[str, Any]) -> Section:
+    """What the words and bars mean, who read, and with what it was measured."""
+    lines = [
+        THRESHOLDS,
+        WAVERING,
+        "Bars show probabilities, on one scale for all versions of a picture and one model. The coloured bar is the "
+        "label that is first in the reference. Likeness is the cosine of what the model makes of two versions.",
+        "A verdict is about one picture and one model. About other models, and other pictures, it says nothing.",
+        "The shield misleads models; people see the protected picture.",
+        "The pictures on this page are compressed once more (WebP), and large ones are shrunk: to look at, not to "
+        "measure.",
+    ]
+    items = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
+    who = Markup("").join(
+        Markup("<dt>{}</dt><dd>{} {}</dd>").format(vlp["spec"], vlp.get("description") or "", vlp.get("use_note") or "")
+        for vlp in about["vlps"]
+    )
+    terms = Markup("").join(
+        Markup("<dt>{}</dt><dd>{}</dd>").format(name, about[name]) for name in ("psic", "torch", "device")
+    )
+    body = Markup('<ul class="plain">{}</ul><dl class="facts">{}{}</dl>').format(items, who, terms)
+    return Section("reading", "How to read this page", "", body)
