@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from psic_cli.training import distributed
 from psic_cli.training.data import CropSource, is_held_out, list_pictures, read_rgb, to_tensor
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ class CompressionStage:
     def __init__(self, run: Run, fresh: bool) -> None:
         self.run, self.config = run, run.config.compression
         paths = list_pictures(run.config.data.photos)
-        self.source = CropSource([p for p in paths if not is_held_out(p)], self.config.crop, run.config.seed)
+        seen = [p for p in paths if not is_held_out(p)]
+        self.source = CropSource(seen, self.config.crop, run.config.seed + 1000 * distributed.rank(), run.device)
         self.held_out = [to_tensor(read_rgb(p)[:256, :256])[None] for p in paths if is_held_out(p)]
         self.held_out = [x for x in self.held_out if x.shape[-2:] == (256, 256)]
         run.network.train()
         if fresh and not run.config.start_from:
-            run.rate.start_from(run.network, self.source.next_batch(16).to(run.device))
+            run.rate.start_from(run.network, self.source.next_batch(16))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         prior = list(self.run.rate.parameters())
@@ -55,7 +57,7 @@ class CompressionStage:
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         config = self.run.config
-        x = self.source.next_batch(self.config.batch).to(self.run.device, memory_format=torch.channels_last)
+        x = self.source.next_batch(self.config.batch).contiguous(memory_format=torch.channels_last)
         level = torch.randint(config.network.levels, (len(x),), device=x.device)
         bpp, mse = self.rate_and_distortion(x, level)
         weight = lambda_of(level, config.lambda_low, config.lambda_high, config.network.levels)
@@ -77,7 +79,7 @@ class CompressionStage:
         return results
 
     def state(self) -> dict[str, Any]:
-        return {"crops": self.source.generator.bit_generator.state}
+        return {"crops": self.source.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.source.generator.bit_generator.state = state["crops"]
+        self.source.load_state(state["crops"])

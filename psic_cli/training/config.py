@@ -39,6 +39,8 @@ class StageConfig:
     learning_rate: float = 1e-3
     warm_up: int = 200  # steps
     clip_norm: float = 1.0
+    optimiser: str = "muon"  # for the matrices, with adamw for the rest; or "adamw" for all
+    average: float = 0.0  # decay of the moving average of the weights, e.g. 0.999; 0: none
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,20 @@ class ProtectionConfig(StageConfig):
 
     vlps: list[str] = field(default_factory=list)  # the surrogates, e.g. "witness:lite0"; see psic_cli/vlp
     budget_db: float = 1.2  # what the protected version may lose against the full one, PSNR
+    judges: list[str] = field(default_factory=list)  # only measured in validation, never trained against
+    shield: str = "uaeo"  # what misleads: "cosine" to the original's embedding, or "uaeo": that and the captions
+    uaeo_weight: float = 1.0  # of the captions, against the cosine
+    surrogates_per_step: int = 0  # drawn anew in each step, to save time; 0: all
+    objective: str = "budget"  # how shield and distortion are weighed: see multi_objective.py
+    fixed_weight: float = 2.0  # of the protected version's distortion where the objective is "fixed"
     private_share: float = 0.10  # of the bits, sealed
     learning_rate: float = 3e-4
     warm_up: int = 100
-    forced_weight: float = 0.1  # of the shield on the forced decode: full condition, sealed latents unknown
+    forced_weight: float = 0.1  # of the shield on what can be had without the key under the full condition
+    # For comparison only (configs/ablations):
+    two_decoders: bool = False  # a second synthesis for what is misread, instead of CLTG's biases; not exported
+    scale_condition: bool = True  # CLTG is told how large the picture is
+    context_trunk: bool = True  # the part of the synthesis with the wide view is trained and gets biases
 
 
 @dataclass(frozen=True)
@@ -58,40 +70,57 @@ class TrainingConfig:
     """A whole run."""
 
     name: str = "psic-base"
-    start_from: str = ""  # folder of an exported model to go on from, instead of random numbers
+    start_from: str = ""  # folder of an exported model to go on from; its sizes take the place of [network]
     licence: str = "Apache-2.0"
     seed: int = 1
     lambda_low: float = 0.0016  # on 255^2 MSE, at level 0
     lambda_high: float = 0.05  # at the top level
     validate_every: int = 500  # steps
     save_every: int = 250  # steps
+    compile: bool = False  # the network's parts, by torch.compile: slow to start, then faster
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     compression: StageConfig = field(default_factory=StageConfig)
     protection: ProtectionConfig = field(default_factory=ProtectionConfig)
 
 
-def load_config(path: Path) -> TrainingConfig:
-    """Read a TOML file. InputError if it cannot be read or has a key that does not exist."""
-    try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot read the configuration: {error}") from error
-    return _build(TrainingConfig, values, str(path))
+def load_config(*paths: Path) -> TrainingConfig:
+    """Read a TOML file, and others whose keys replace its own. InputError if one cannot be read or has a key that does
+    not exist.
+    """
+    values: dict[str, Any] = {}
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                found = tomllib.load(file)
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot read the configuration: {error}") from error
+        _build(TrainingConfig, found, str(path))  # so that an error names the file it is in
+        for key, value in found.items():
+            both = isinstance(value, dict) and isinstance(values.get(key), dict)
+            values[key] = {**values[key], **value} if both else value
+    built: TrainingConfig = _build(TrainingConfig, values, str(paths[0]))
+    return built
 
 
-_KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "list[str]": list}  # all others are tables
+_KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool, "list[str]": list}  # or a table
+_CHOICES = {
+    "optimiser": ("muon", "adamw"),
+    "shield": ("uaeo", "cosine"),
+    "objective": ("budget", "mgda", "mgda-parameters", "fixed"),
+}
 
 
 def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
     known = {f.name: f for f in dataclasses.fields(cls)}
-    for key in values:
+    for key, value in values.items():
         if key not in known:
             raise InputError(f"{where}: unknown key {key!r}", hint=f"known keys: {', '.join(known)}")
         kind = _KINDS.get(str(known[key].type), dict)
-        if not isinstance(values[key], kind) or isinstance(values[key], bool):
-            raise InputError(f"{where}: {key} must be of the kind {known[key].type}, not {values[key]!r}")
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise InputError(f"{where}: {key} must be of the kind {known[key].type}, not {value!r}")
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise InputError(f"{where}: {key} cannot be {value!r}", hint=f"one of {', '.join(_CHOICES[key])}")
     nested = {"data": DataConfig, "network": NetworkConfig, "compression": StageConfig, "protection": ProtectionConfig}
     arguments = {
         key: _build(nested[key], value, f"{where} [{key}]") if isinstance(value, dict) and key in nested else value

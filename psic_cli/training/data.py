@@ -1,14 +1,18 @@
 """Pictures for training: decoded once, kept in memory as uint8, cropped at random.
 
-A held-out share (by a hash of the file name) is for validation only.
+What leaves the processor is uint8: batches become floats, and are resized, on the device, and where that is a GPU the
+next ones are cut out meanwhile. A held-out share (by a hash of the file name) is for validation only.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,40 +77,125 @@ def random_crop(rgb: np.ndarray, size: int, generator: np.random.Generator) -> n
     return crop[:, ::-1] if generator.random() < 0.5 else crop
 
 
-class CropSource:
-    """Random crops of photos for the compression stage: `next_batch()` gives float32 [B, 3, crop, crop]."""
+@dataclass(frozen=True)
+class Cut:
+    """What was drawn for a batch."""
 
-    def __init__(self, paths: list[Path], crop: int, seed: int) -> None:
-        self.pictures = [read_rgb(path) for path in paths]
-        self.crop = crop
+    numbers: list[int]  # of the pictures
+    pieces: list[np.ndarray]  # uint8 squares
+    side: int  # pixels, that they are to have
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Squares float32 [B, 3, side, side] in 0..1, and the number of the picture that each is from."""
+
+    x: Tensor
+    numbers: list[int]
+
+
+def to_device(rgb: np.ndarray, device: str) -> Tensor:
+    """uint8 [H, W, 3] -> float32 [3, H, W] in 0..1 on a device; only bytes travel there."""
+    pixels = torch.from_numpy(np.ascontiguousarray(rgb))
+    if device != "cpu":
+        pixels = pixels.pin_memory().to(device, non_blocking=True)
+    return pixels.permute(2, 0, 1).float() / 255.0
+
+
+class Source:
+    """Batches cut out of pictures at random. On a GPU the next batch is cut while the last one is trained on; the order
+    of batches is the same. A source gives batches of one size.
+
+    Args:
+        pictures: uint8 [H, W, 3].
+        device: where batches go.
+    """
+
+    def __init__(self, pictures: list[np.ndarray], seed: int, device: str) -> None:
+        self.pictures, self.device = pictures, device
         self.generator = np.random.default_rng(seed)
+        self._thread = ThreadPoolExecutor(1) if device != "cpu" else None
+        self._next: tuple[int, dict[str, Any], Future[Cut]] | None = None
+
+    def cut(self, size: int) -> Cut:
+        """Draw a batch. size: what `next_batch` was asked for."""
+        raise NotImplementedError
+
+    def _take(self, size: int) -> Cut:
+        if self._thread is None:
+            return self.cut(size)
+        if self._next is None or self._next[0] != size:
+            self.load_state(self.state())  # forget what was drawn for another size
+            self._next = self._ahead(size)
+        taken = self._next[2].result()
+        self._next = self._ahead(size)
+        return taken
+
+    def _ahead(self, size: int) -> tuple[int, dict[str, Any], Future[Cut]]:
+        assert self._thread is not None
+        return size, _state(self.generator), self._thread.submit(self.cut, size)
+
+    def state(self) -> dict[str, Any]:
+        """Of the random numbers, as if nothing had been cut ahead."""
+        return dict(self._next[1]) if self._next else _state(self.generator)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        if self._next is not None:
+            self._next[2].result()
+            self._next = None
+        self.generator.bit_generator.state = state
+
+
+def _state(generator: np.random.Generator) -> dict[str, Any]:
+    return copy.deepcopy(dict(generator.bit_generator.state))
+
+
+class CropSource(Source):
+    """Random crops of photos for the compression stage: `next_batch(B)` gives float32 [B, 3, crop, crop]."""
+
+    def __init__(self, paths: list[Path], crop: int, seed: int, device: str = "cpu") -> None:
+        super().__init__([read_rgb(path) for path in paths], seed, device)
+        self.crop = crop
+
+    def cut(self, size: int) -> Cut:
+        chosen = self.generator.integers(len(self.pictures), size=size).tolist()
+        return Cut(chosen, [random_crop(self.pictures[i], self.crop, self.generator) for i in chosen], self.crop)
 
     def next_batch(self, batch: int) -> Tensor:
-        chosen = self.generator.integers(len(self.pictures), size=batch)
-        return torch.stack([to_tensor(random_crop(self.pictures[i], self.crop, self.generator)) for i in chosen])
+        return torch.stack([to_device(piece, self.device) for piece in self._take(batch).pieces])
 
 
-class ScaleSource:
+class ScaleSource(Source):
     """Whole-looking pictures at many sizes for the protection stage.
 
     A shield must work on the picture that a model sees, so pictures are not cropped to details: a square is cut out of
-    the middle region and resized to a side drawn for the whole batch from `sides`.
+    the middle region and resized to a side drawn for the whole batch. Batches hold about the same number of pixels. A
+    side so large that one picture has more is drawn less often, so that on average a step costs the same.
     """
 
-    def __init__(self, pictures: list[np.ndarray], sides: list[int], seed: int) -> None:
-        self.pictures, self.sides = pictures, sides
-        self.generator = np.random.default_rng(seed)
-
-    def next_batch(self, pixels: int) -> Tensor:
-        """float32 [B, 3, side, side] with B * side^2 at most `pixels` (and at least one picture)."""
-        side = int(self.generator.choice(self.sides))
+    def __init__(self, pictures: list[np.ndarray], sides: list[int], seed: int, device: str = "cpu") -> None:
+        super().__init__(pictures, seed, device)
+        self.sides = sides
+        shorter = np.array([min(rgb.shape[:2]) for rgb in pictures])
         # a large side needs large pictures: enlarged ones would teach it smooth content only
-        able = [i for i, rgb in enumerate(self.pictures) if min(rgb.shape[:2]) >= 0.85 * side] or [0]
-        batch = max(1, pixels // side**2)
-        return torch.stack([self._square(self.pictures[self.generator.choice(able)], side) for _ in range(batch)])
+        self.able = {side: np.flatnonzero(shorter >= 0.85 * side).tolist() or [int(shorter.argmax())] for side in sides}
 
-    def _square(self, rgb: np.ndarray, side: int) -> Tensor:
-        short = min(rgb.shape[:2])
-        square = random_crop(rgb, int(short * self.generator.uniform(0.8, 1.0)), self.generator)
-        picture = to_tensor(square)[None]
-        return F.interpolate(picture, (side, side), mode="bicubic", antialias=True, align_corners=False)[0].clamp(0, 1)
+    def cut(self, size: int) -> Cut:
+        chances = np.array([min(1.0, size / side**2) for side in self.sides])
+        side = int(self.generator.choice(self.sides, p=chances / chances.sum()))
+        chosen = self.generator.choice(self.able[side], size=max(1, size // side**2)).tolist()
+        return Cut(chosen, [self._square(self.pictures[i]) for i in chosen], side)
+
+    def _square(self, rgb: np.ndarray) -> np.ndarray:
+        side = max(1, int(min(rgb.shape[:2]) * self.generator.uniform(0.8, 1.0)))
+        return random_crop(rgb, side, self.generator)
+
+    def next_batch(self, pixels: int) -> Batch:
+        """As many pictures as `pixels` allow, and at least one."""
+        cut = self._take(pixels)
+        size = (cut.side, cut.side)
+        resized = [
+            F.interpolate(to_device(rgb, self.device)[None], size, mode="bicubic", antialias=True, align_corners=False)
+            for rgb in cut.pieces
+        ]
+        return Batch(torch.cat(resized).clamp(0, 1), cut.numbers)

@@ -1,8 +1,7 @@
-"""Losses of the protection stage, and the rule that keeps the protected version pleasant."""
+"""Losses of the protection stage: distortion as numbers and as people see it, and what models recognise."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -51,23 +50,3 @@ def recognition(vlps: Sequence[VisionLanguageModel], pictures: Tensor, originals
         (vlp.encode_image(pictures).float() * own.float()).sum(1) for vlp, own in zip(vlps, originals, strict=True)
     ]
     return torch.stack(cosines).mean(0)
-
-
-class Budget:
-    """Holds a quantity at a limit by raising or lowering its own weight (the dual variable of an augmented Lagrangian).
-
-    Usage, once a step: `loss = objective + budget.weight * quantity`, then `budget.update(quantity.item() - limit)`.
-
-    >>> budget = Budget(weight=1.0, pace=0.1)
-    >>> budget.update(2.0)  # 2 above the limit: the weight grows by exp(0.2)
-    >>> round(budget.weight, 4)
-    1.2214
-    """
-
-    def __init__(self, weight: float, pace: float = 0.01, lowest: float = 1e-3, highest: float = 1e3) -> None:
-        self.weight, self.pace, self.lowest, self.highest = weight, pace, lowest, highest
-
-    def update(self, excess: float) -> None:
-        """excess: the quantity minus its limit; one step changes the weight by a factor of e at most."""
-        change = math.exp(max(-1.0, min(1.0, self.pace * excess)))
-        self.weight = max(self.lowest, min(self.highest, self.weight * change))

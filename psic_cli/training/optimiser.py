@@ -20,11 +20,12 @@ BETAS = (0.9, 0.99)  # of AdamW
 
 def matrix_weights(network: nn.Module) -> list[nn.Parameter]:
     """Weights of the dense convolutions of `network` that are matrices of at least 32 x 32."""
-    found = {}
+    found: dict[int, nn.Parameter] = {}
     for module in network.modules():
         weight = getattr(module, "weight", None)
-        dense = isinstance(weight, nn.Parameter) and weight.ndim == 4 and getattr(module, "groups", 1) == 1
-        if dense and min(weight.shape[0], weight[0].numel()) >= SMALLEST_MATRIX:
+        if not isinstance(weight, nn.Parameter) or weight.ndim != 4 or getattr(module, "groups", 1) != 1:
+            continue
+        if min(weight.shape[0], weight[0].numel()) >= SMALLEST_MATRIX:
             found[id(weight)] = weight
     return list(found.values())
 

@@ -1,15 +1,9 @@
 """Stage 2: encoder and entropy network are frozen, so the bits stay what they are; the synthesis and CLTG learn the
-versions.
-
-    full       D(y_hat, strength 0)                  as close to the original as it gets
-    protected  D(public + means, strength 0..1)      misread by the surrogates, within a distortion budget
-    machine    D(y_hat, machine 1)                   embeddings as the original's (UG-ICM)
-    forced     D(public + means, strength 0)         what somebody without the key can ask for: made useless to a model
+versions that versions.py lists.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,38 +12,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psic_cli.networks.cltg import WITNESS_SIDE
-from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE, clamp_z
+from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
 from psic_cli.training.data import ScaleSource, is_held_out, list_pictures, read_pairs, read_rgb
-from psic_cli.training.losses import Budget, decibels, recognition, shown, visibility
+from psic_cli.training.diversity import Journey
+from psic_cli.training.losses import decibels, recognition, shown, visibility
+from psic_cli.training.multi_objective import Budget, combine_at, weights_for_parameters
 from psic_cli.training.private import make_private
-from psic_cli.vlp.interface import VisionLanguageModel, load_vlp
+from psic_cli.training.shield import Surrogates, shield_loss
+from psic_cli.training.versions import Latents, Versions
+from psic_cli.vlp.interface import VisionLanguageModel
 
 if TYPE_CHECKING:
     from psic_cli.training.loop import Run
 
 SIDES = [224, 224, 224, 256, 320, 448]  # pixels, one is drawn for each batch
-LARGE_SIDES = [640, 896]  # also drawn where the data has large photos
+LARGE_SIDES = [640, 896, 1280]  # also drawn, the larger the less often, where the data has large photos
 PIXELS = 8 * 224 * 224  # per batch
 EXTRA_EVERY = 4  # machine and forced decodes take turns, each in one step of so many
 VISIBLE = 0.5  # of the protected version's distortion: change that people see, weighted by where they see it
-BUDGETS = 4  # ranges of quality levels, each with a weight of its own: what a shield costs differs between them
+BANDS = 4  # ranges of quality levels, each with budgets of its own: what a shield costs differs between them
+WEAKEST = 0.2  # shield strength that is trained; below it lies the forced decode, which must not be readable
+JUDGED = 32  # held-out pictures of 224 pixels for validation
+LARGE_EVERY = 8  # of the large photos one in so many is held out too
+LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
 
 
-def allowed_loss(full_psnr: Tensor, budget_db: float) -> Tensor:
-    """Decibels that the protected version may lose: the budget, and half of what the full version has above 33 dB.
+def allowed_loss(full_psnr: Tensor, budget_db: float, strength: Tensor | float = 1.0) -> Tensor:
+    """Decibels that the protected version may lose: the budget, and half of what the full version has above 33 dB; in
+    proportion to the shield's strength.
 
     Where the full version is excellent, sealing a tenth of the bits alone costs more than the budget.
     """
-    return budget_db + 0.5 * (full_psnr - 33.0).clamp_min(0)
+    return strength * (budget_db + 0.5 * (full_psnr - 33.0).clamp_min(0))
 
 
 class ProtectionStage:
     """Loss, in decibels where not said otherwise:
 
-    FULL * distortion(full) + budget weight * distortion(protected) + SHIELD * strength * cosine(protected, original)
+    FULL * distortion(full) + budget weight * distortion(protected) + SHIELD * strength * shield(protected, original)
     + the extra versions.
     """
 
@@ -61,128 +62,227 @@ class ProtectionStage:
         self.run, self.config = run, run.config.protection
         if fresh and run.network.config.private == 0:
             make_private(run, self.config.private_share)
-        self.vlps: list[VisionLanguageModel] = [load_vlp(spec, run.device) for spec in self.config.vlps]
-        data = run.config.data
-        photos = [read_rgb(p) for p in list_pictures(data.photos) if not is_held_out(p)]
-        pairs = [pair.rgb for pair in read_pairs(Path(data.pairs), "train")] if data.pairs else []
-        held_out = [pair.rgb for pair in read_pairs(Path(data.pairs), "val")] if data.pairs else []
-        large = [read_rgb(p) for p in list_pictures(data.large)] if data.large else []
-        sides = SIDES + (LARGE_SIDES if large else [])
-        self.source = ScaleSource(photos + pairs + large, sides, run.config.seed)
-        run.network.config = replace(run.network.config, largest_side=max(sides))
-        self.held_out = ScaleSource(held_out[:64] or photos[:64], [224], seed=0)
-        self.budgets = [Budget(weight=2.0, pace=0.03) for _ in range(BUDGETS)]
+        self.surrogates = Surrogates(self.config.vlps, run.device)
+        self.judges = Surrogates(self.config.judges, run.device)
+        self._read_pictures()
+        self.generator = np.random.default_rng(run.config.seed + 1000 * distributed.rank() + 1)
+        self.journey = Journey(self.generator)
+        # For each band one budget of the weaker shields and one of the strongest.
+        self.budgets = [Budget(weight=2.0, pace=0.03) for _ in range(2 * BANDS)]
         self.steps = 0
         run.network.requires_grad_(False).eval()
         run.network.g_s.requires_grad_(True).train()
+        if not self.config.context_trunk:
+            self._freeze_context_trunk(fresh)
+        self.versions = Versions(run.network, self.config.two_decoders, self.config.scale_condition)
+
+    def _read_pictures(self) -> None:
+        run, data = self.run, self.run.config.data
+        photos = [read_rgb(p) for p in list_pictures(data.photos) if not is_held_out(p)]
+        pairs = read_pairs(Path(data.pairs), "train") if data.pairs else []
+        all_large = [read_rgb(p) for p in list_pictures(data.large)] if data.large else []
+        self.held_out_large = all_large[LARGE_EVERY - 1 :: LARGE_EVERY]
+        large = [rgb for number, rgb in enumerate(all_large) if number % LARGE_EVERY != LARGE_EVERY - 1]
+        sides = SIDES + (LARGE_SIDES if large else [])
+        self.captions: list[list[str]] = [[]] * len(photos) + [pair.captions for pair in pairs] + [[]] * len(large)
+        pictures = photos + [pair.rgb for pair in pairs] + large
+        self.source = ScaleSource(pictures, sides, run.config.seed + 1000 * distributed.rank(), run.device)
+        largest = max(sides) if self.config.scale_condition else min(sides)
+        run.network.config = replace(run.network.config, largest_side=largest)
+        held_out = [pair.rgb for pair in read_pairs(Path(data.pairs), "val")] if data.pairs else []
+        self.held_out = ScaleSource(held_out[:64] or photos[:64], [224], 0, run.device).next_batch(JUDGED * 224**2).x
+
+    def _freeze_context_trunk(self, fresh: bool) -> None:
+        """For comparison: the wide view stays what compression made of it, and the condition does not reach it."""
+        g_s = self.run.network.g_s
+        trunk = [g_s.near_context, g_s.gather, *g_s.far_context, g_s.spread, *g_s.wide_blocks]
+        for part in [*trunk, *list(g_s.cltg.heads)[: g_s.understanding_slots]]:
+            part.requires_grad_(False)
+        if fresh:
+            for head in list(g_s.cltg.heads)[: g_s.understanding_slots]:
+                torch.nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.run.network.g_s.parameters())}]
+        modules = [self.run.network.g_s, *([self.versions.second] if self.versions.second is not None else [])]
+        return [{"params": [p for module in modules for p in module.parameters() if p.requires_grad]}]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
-        network = self.run.network
-        x = self.source.next_batch(PIXELS).to(self.run.device, memory_format=torch.channels_last)
-        level = torch.randint(network.config.levels, (len(x),), device=x.device)
-        strength = torch.rand(len(x), 1, device=x.device)
-        strength = torch.where(torch.rand_like(strength) < 0.5, torch.ones_like(strength), strength)
-        scale = torch.full_like(strength, math.log2(x.shape[2] / WITNESS_SIDE))
-        none = torch.zeros_like(strength)
-        band = level * BUDGETS // network.config.levels
-        weight = torch.tensor([budget.weight for budget in self.budgets], device=x.device)[band]
+        batch = self.source.next_batch(PIXELS)
+        x = batch.x.contiguous(memory_format=torch.channels_last)
+        level = torch.randint(self.run.network.config.levels, (len(x),), device=x.device)
+        strength = self._draw_strength(x)
+        models = self.surrogates.draw(self.config.surrogates_per_step, self.generator)
         with torch.autocast(x.device.type, torch.bfloat16):
+            latents = self.versions.latents(x, level)
             with torch.no_grad():
-                y_full, y_public = self._latents(x, level)
-                originals = [vlp.encode_image(x) for vlp in self.vlps]
-            x_full = self._decode(y_full, none, none, scale)
+                originals = [model.encode_image(x) for model in models]
+            x_full = self.versions.decode(latents.full, x.shape[2], torch.zeros_like(strength))
             full = decibels((x_full - x).square().mean((1, 2, 3)))
-            x_protected = self._decode(y_public, strength, none, scale)
-            protected = decibels((x_protected - x).square().mean((1, 2, 3)))
-            seen = recognition(self.vlps, self._diversify(shown(x_protected)), originals)
-            seen_change = decibels(visibility(x_protected - x_full.detach(), x))
-            distortion = (1 - VISIBLE) * protected + VISIBLE * seen_change
-            loss = self.FULL * full.mean() + (weight * distortion).mean() + self.SHIELD * (strength[:, 0] * seen).mean()
-            figures = {
-                "full": -full.mean().item(),
-                "protected": -protected.mean().item(),
-                "cosine": seen[strength[:, 0] == 1].mean().item() if bool((strength == 1).any()) else 0.0,
-                "budget_weight": weight.mean().item(),
-            }
-            if self.steps % EXTRA_EVERY == 0:
-                x_machine = self._decode(y_full, none, torch.ones_like(none), scale)
-                cosine = recognition(self.vlps, shown(x_machine), originals)
-                machine = decibels((x_machine - x).square().mean((1, 2, 3)))
-                loss = loss + self.SHIELD * (1 - cosine).mean() + machine.mean()
-            elif self.steps % EXTRA_EVERY == EXTRA_EVERY // 2:
-                # Both have the full version's condition: what spoils one must not spoil the other.
-                forced = recognition(self.vlps, shown(self._decode(y_public, none, none, scale)), originals)
-                kept = recognition(self.vlps, shown(x_full), originals)
-                loss = loss + self.SHIELD * (self.config.forced_weight * forced + 1 - kept).mean()
-        strongest = strength[:, 0] == 1
-        if bool(strongest.any()):
-            excess = (protected - full).detach() - allowed_loss(-full.detach(), self.config.budget_db)
-            for number, budget in enumerate(self.budgets):
-                concerned = strongest & (band == number)
-                if bool(concerned.any()):
-                    budget.update(excess[concerned].mean().item())
+            captions = self._captions(models, originals, batch.numbers) if self.config.shield == "uaeo" else None
+            loss, figures = self._protected(x, x_full, full, latents, level, strength, models, originals, captions)
+            extra = self._extra(x, x_full, latents, models, originals)
         self.steps += 1
-        return loss, figures
+        return loss if extra is None else loss + extra, {"full": -full.mean().item(), **figures}
 
-    def _latents(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """What a decoder has with the key, and without it: each y_hat [B, M, h, w]."""
-        network = self.run.network
-        y, z = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
-        with torch.autocast(x.device.type, enabled=False):
-            mean, _ = network.predict(clamp_z(z.float()), level)
-            symbols = network.quantise(y.float(), mean, level)
-            full = network.restore(symbols, mean, level)
-            symbols[:, network.config.latents - network.config.private :] = 0
-            return full, network.restore(symbols, mean, level)
+    def _draw_strength(self, x: Tensor) -> Tensor:
+        """[B, 1]: 1 half of the time; else between the weakest and 1."""
+        strength = WEAKEST + (1 - WEAKEST) * torch.rand(len(x), 1, device=x.device)
+        strongest = torch.rand_like(strength) < (1.0 if self.config.two_decoders else 0.5)
+        return torch.where(strongest, torch.ones_like(strength), strength)
 
-    def _decode(self, y_hat: Tensor, strength: Tensor, machine: Tensor, scale: Tensor) -> Tensor:
-        x_hat = self.run.network.g_s(y_hat, torch.cat([strength, machine, scale], dim=1)).float()
-        side = round(WITNESS_SIDE * 2.0 ** float(scale[0]))
-        return x_hat[:, :, :side, :side]
+    def _captions(self, models: list[VisionLanguageModel], originals: list[Tensor], numbers: list[int]) -> list[Tensor]:
+        """For each model what the pictures show: one of their captions, or the likeliest class."""
+        texts = [str(self.generator.choice(own)) if (own := self.captions[number]) else None for number in numbers]
+        return [self.surrogates.captions(m, seen, texts) for m, seen in zip(models, originals, strict=True)]
 
-    def _diversify(self, x: Tensor) -> Tensor:
-        """What may happen to a picture on its way to a model: shrunk by up to a half, a little noise."""
-        if self.source.generator.random() < 0.5:
-            side = int(x.shape[2] * self.source.generator.uniform(0.5, 1.0))
-            x = torch.nn.functional.interpolate(x, (side, side), mode="bicubic", antialias=True, align_corners=False)
-        if self.source.generator.random() < 0.3:
-            x = x + torch.randn_like(x) * self.source.generator.uniform(0, 0.03)
-        return x
+    def _protected(
+        self,
+        x: Tensor,
+        x_full: Tensor,
+        full: Tensor,
+        latents: Latents,
+        level: Tensor,
+        strength: Tensor,
+        models: list[VisionLanguageModel],
+        originals: list[Tensor],
+        captions: list[Tensor] | None,
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of the full and the protected version, and figures."""
+        x_protected = self.versions.decode(latents.public, x.shape[2], strength)
+        protected = decibels((x_protected - x).square().mean((1, 2, 3)))
+        seen = self.journey(shown(x_protected))
+        misled, cosine = shield_loss(models, seen, originals, captions, self.config.uaeo_weight)
+        shield = self.SHIELD * (strength[:, 0] * misled).mean()
+        excess = protected - full.detach() - allowed_loss(-full.detach(), self.config.budget_db, strength[:, 0])
+        kept = self.FULL * full.mean()
+        figures = {"protected": -protected.mean().item(), "cosine": _mean_where(cosine, strength[:, 0] == 1)}
+        if self.config.objective == "mgda":
+            combined, weights = combine_at(x_protected, [shield, excess.clamp_min(0).mean()])
+            return kept + combined, {**figures, "shield_weight": float(weights[0])}
+        if self.config.objective == "mgda-parameters":
+            losses = [kept, shield, excess.clamp_min(0).mean()]
+            parameters = self.parameter_groups()[0]["params"]
+            weights = weights_for_parameters(losses, parameters)
+            total = torch.stack([w * one for w, one in zip(weights.tolist(), losses, strict=True)]).sum()
+            return total, {**figures, "shield_weight": float(weights[1])}
+        seen_change = decibels(visibility(x_protected - x_full.detach(), x))
+        distortion = (1 - VISIBLE) * protected + VISIBLE * seen_change
+        if self.config.objective == "fixed":
+            return kept + shield + self.config.fixed_weight * distortion.mean(), figures
+        group = 2 * (level * BANDS // self.run.network.config.levels) + (strength[:, 0] == 1).long()
+        weight = torch.tensor([budget.weight for budget in self.budgets], device=x.device)[group]
+        self._hold_budgets(excess.detach(), group)
+        figures["budget_weight"] = weight.mean().item()
+        return kept + shield + (weight * distortion).mean(), figures
+
+    def _hold_budgets(self, excess: Tensor, group: Tensor) -> None:
+        """One step of each budget that pictures of this batch belong to, in all processes. excess, group: [B]."""
+        sums = torch.zeros(2, len(self.budgets), device=excess.device)
+        sums[0].index_add_(0, group, excess)
+        sums[1].index_add_(0, group, torch.ones_like(excess))
+        for budget, (summed, counted) in zip(self.budgets, distributed.total(sums).T.tolist(), strict=True):
+            if counted:
+                budget.update(summed / counted)
+
+    def _extra(
+        self,
+        x: Tensor,
+        x_full: Tensor,
+        latents: Latents,
+        models: list[VisionLanguageModel],
+        originals: list[Tensor],
+    ) -> Tensor | None:
+        """Loss of the version whose turn it is, if any."""
+        turn, none = self.steps % EXTRA_EVERY, torch.zeros(len(x), 1, device=x.device)
+        second_half = self.steps // EXTRA_EVERY % 2 == 1
+        if turn == 0 and not self.config.two_decoders:
+            x_machine = self.versions.decode(latents.full, x.shape[2], none, none + 1)
+            pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
+            shares = machine.BOX_SHARE if second_half else machine.CROP_SHARE
+            boxes = machine.random_boxes(len(x), shares, square=not second_half, generator=self.generator)
+            view = machine.objects(boxes) if second_half else machine.crops(boxes, 224)
+            lost = machine.machine_loss(models, shown(x_machine), x, originals, [view])
+            return self.SHIELD * lost.mean() + pixels.mean()
+        if turn == EXTRA_EVERY // 2:
+            # Both have the full version's condition: what spoils one must not spoil the other.
+            y_hat = latents.forged if second_half else latents.public
+            forced = recognition(models, shown(self.versions.decode(y_hat, x.shape[2], none)), originals)
+            kept = recognition(models, shown(x_full), originals)
+            return self.SHIELD * (self.config.forced_weight * forced + 1 - kept).mean()
+        return None
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """PSNR and cosine to the original of every version at three levels, on pictures that training never sees."""
+        """Of every version at three levels, on pictures that training never sees: PSNR; cosine to the original, and
+        share of pictures taken for the same class, as surrogates and as judges see it.
+        """
         results: dict[str, float] = {}
-        self.held_out.generator = np.random.default_rng(0)
-        x = self.held_out.next_batch(32 * 224 * 224).to(self.run.device)
-        none, one = torch.zeros(len(x), 1, device=x.device), torch.ones(len(x), 1, device=x.device)
+        x, groups = self.held_out, {"": self.surrogates, "_judges": self.judges}
+        none = torch.zeros(len(x), 1, device=x.device)
+        originals = {suffix: [m.encode_image(x) for m in group.models] for suffix, group in groups.items()}
         for number in VALIDATION_LEVELS:
-            y_full, y_public = self._latents(x, torch.full((len(x),), number, device=x.device))
+            latents = self.versions.latents(x, torch.full((len(x),), number, device=x.device))
             decodes = {
-                "full": (y_full, none, none),
-                "protected": (y_public, one, none),
-                "machine": (y_full, none, one),
-                "forced": (y_public, none, none),
+                "full": (latents.full, none, none),
+                "protected": (latents.public, none + 1, none),
+                "half": (latents.public, none + 0.5, none),
+                "machine": (latents.full, none, none + 1),
+                "forced": (latents.public, none, none),
+                "forged": (latents.forged, none, none),
             }
-            for name, (y_hat, strength, machine) in decodes.items():
-                x_hat = shown(self._decode(y_hat, strength, machine, none))
-                seen = recognition(self.vlps, x_hat, [vlp.encode_image(x) for vlp in self.vlps]).mean().item()
+            for name, (y_hat, strength, for_machines) in decodes.items():
+                x_hat = shown(self.versions.decode(y_hat, x.shape[2], strength, for_machines))
                 results[f"{name}{number}_psnr"] = -decibels((x_hat - x).square().mean((1, 2, 3))).mean().item()
-                results[f"{name}{number}_cosine"] = seen
-        return results
+                for suffix, group in groups.items():
+                    if group.models:
+                        cosine, agreement = _understood(group, x_hat, originals[suffix])
+                        results[f"{name}{number}_cosine{suffix}"] = cosine
+                        results[f"{name}{number}_agree{suffix}"] = agreement
+        return {**results, **self._validate_large()}
+
+    def _validate_large(self) -> dict[str, float]:
+        """Share of large photos whose protected version is taken for the original's class, at two sizes."""
+        shares: dict[str, list[float]] = {}
+        for rgb in self.held_out_large:
+            for side in LARGE_JUDGED:
+                x = ScaleSource([rgb], [side], 0, self.run.device).next_batch(1).x
+                one = torch.ones(1, 1, device=x.device)
+                latents = self.versions.latents(x, torch.full((1,), VALIDATION_LEVELS[1], device=x.device))
+                x_hat = shown(self.versions.decode(latents.public, side, one))
+                for suffix, group in (("", self.surrogates), ("_judges", self.judges)):
+                    if group.models:
+                        originals = [model.encode_image(x) for model in group.models]
+                        agreement = _understood(group, x_hat, originals)[1]
+                        shares.setdefault(f"protected_at_{side}_agree{suffix}", []).append(agreement)
+        return {key: sum(found) / len(found) for key, found in shares.items()}
 
     def state(self) -> dict[str, Any]:
         return {
-            "pictures": self.source.generator.bit_generator.state,
+            "pictures": self.source.state(),
+            "generator": self.generator.bit_generator.state,
             "budgets": [budget.weight for budget in self.budgets],
             "steps": self.steps,
+            "second": self.versions.second and self.versions.second.state_dict(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.source.generator.bit_generator.state = state["pictures"]
+        self.source.load_state(state["pictures"])
+        self.generator.bit_generator.state = state["generator"]
         for budget, weight in zip(self.budgets, state["budgets"], strict=True):
             budget.weight = weight
         self.steps = state["steps"]
+        if self.versions.second is not None:
+            self.versions.second.load_state_dict(state["second"])
+
+
+def _mean_where(values: Tensor, chosen: Tensor) -> float:
+    """0 where none is chosen."""
+    return values[chosen].mean().item() if bool(chosen.any()) else 0.0
+
+
+def _understood(group: Surrogates, x_hat: Tensor, originals: list[Tensor]) -> tuple[float, float]:
+    """Mean cosine to the originals, and share of pictures taken for the same class, over a group's models."""
+    seen = [model.encode_image(x_hat) for model in group.models]
+    cosines = [(a.float() * b.float()).sum(1).mean().item() for a, b in zip(seen, originals, strict=True)]
+    shares = [group.agreement(m, a, b) for m, a, b in zip(group.models, seen, originals, strict=True)]
+    return sum(cosines) / len(cosines), sum(shares) / len(shares)

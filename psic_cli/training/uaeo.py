@@ -76,7 +76,11 @@ def uaeo_loss(protected: Tensor, originals: Tensor, captions: Tensor, temperatur
     protected, originals, captions: unit vectors [K, D] of one model. What a picture is drawn to follows from the
     model's opinion of the original; from the protected picture it would change as soon as the picture gets there.
     """
-    protected, originals, captions = protected.float(), originals.float(), captions.float()
+    with torch.autocast(protected.device.type, enabled=False):  # bfloat16 knows cosines to a hundredth at best
+        return _uaeo_loss(protected.float(), originals.float(), captions.float(), temperature)
+
+
+def _uaeo_loss(protected: Tensor, originals: Tensor, captions: Tensor, temperature: float) -> Tensor:
     same = captions @ captions.T > EQUAL
     same.fill_diagonal_(True)  # whatever rounding does
     with torch.no_grad():

@@ -78,6 +78,36 @@ def test_a_value_of_another_kind_is_an_error(tmp_path, text):
         load_config(written(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[compression]\noptimiser = 'sgd'", "optimiser cannot be 'sgd'"),
+        ("[protection]\nobjective = 'mdga'", "objective cannot be 'mdga'"),
+        ("[protection]\nshield = ''", "shield cannot be ''"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_an_error(tmp_path, text, words):
+    with pytest.raises(InputError, match=words) as caught:
+        load_config(written(tmp_path, text))
+    assert str(caught.value.hint).startswith("one of ")
+
+
+def test_switches_are_true_or_false(tmp_path):
+    assert load_config(written(tmp_path, "[protection]\ntwo_decoders = true")).protection.two_decoders
+    with pytest.raises(InputError, match="must be of the kind bool"):
+        load_config(written(tmp_path, "compile = 1"))
+
+
+def test_a_second_file_replaces_keys_of_the_first(tmp_path):
+    first = written(tmp_path, "seed = 5\n[protection]\nvlps = ['a', 'b']\nsteps = 7")
+    (tmp_path / "more").mkdir()
+    second = written(tmp_path / "more", "[protection]\nvlps = ['c']\n[data]\npairs = 'x'")
+    found = load_config(first, second)
+    assert (found.seed, found.protection.vlps, found.protection.steps, found.data.pairs) == (5, ["c"], 7, "x")
+    with pytest.raises(InputError, match=r"more/config\.toml: unknown key"):
+        load_config(first, written(tmp_path / "more", "sed = 4"))
+
+
 @pytest.mark.parametrize("text", ["name =", "name = 'a'\nname = 'b'", "\x00"])
 def test_what_is_not_toml_is_an_error(tmp_path, text):
     with pytest.raises(InputError, match="cannot read the configuration"):

@@ -1,10 +1,12 @@
 """Training pictures: the held-out rule, crops, and batches of whole pictures at many sizes."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from psic_cli.errors import InputError
@@ -112,12 +114,46 @@ def test_batches_repeat_with_their_seed(photos):
 
 def test_a_batch_holds_as_many_pictures_as_its_pixels_allow():
     source = ScaleSource([smooth_picture(seed, 90, 120) for seed in range(3)], [16, 64], seed=0)
-    shapes = {tuple(source.next_batch(64 * 64 * 2).shape) for _ in range(20)}
-    assert shapes == {(32, 3, 16, 16), (2, 3, 64, 64)}
-    assert tuple(ScaleSource(source.pictures, [64], seed=0).next_batch(1).shape) == (1, 3, 64, 64)
+    batches = [source.next_batch(64 * 64 * 2) for _ in range(20)]
+    assert {tuple(batch.x.shape) for batch in batches} == {(32, 3, 16, 16), (2, 3, 64, 64)}
+    assert tuple(ScaleSource(source.pictures, [64], seed=0).next_batch(1).x.shape) == (1, 3, 64, 64)
+
+
+def test_batches_tell_which_pictures_they_are_from():
+    pictures = [np.full((40, 40, 3), value, np.uint8) for value in (0, 51, 102)]
+    batch = ScaleSource(pictures, [16], seed=0).next_batch(16 * 16 * 12)
+    assert set(batch.numbers) == {0, 1, 2}
+    expected = torch.tensor(batch.numbers) * 0.2
+    torch.testing.assert_close(batch.x.mean((1, 2, 3)), expected, rtol=0, atol=1e-3)
 
 
 def test_large_sides_take_large_pictures():
     pictures = [np.full((40, 40, 3), 10, np.uint8), np.full((100, 100, 3), 200, np.uint8)]
     source = ScaleSource(pictures, [100], seed=0)
-    assert all(source.next_batch(100 * 100).mean() == pytest.approx(200 / 255, abs=1e-3) for _ in range(10))
+    assert all(source.next_batch(100 * 100).x.mean() == pytest.approx(200 / 255, abs=1e-3) for _ in range(10))
+
+
+def test_sides_with_more_pixels_than_a_batch_are_drawn_less_often():
+    """Four times the pixels: a quarter as often, so 1 in 5 against 4 in 5."""
+    source = ScaleSource([np.zeros((64, 64, 3), np.uint8)], [32, 64], seed=0)
+    sides = [source.cut(32 * 32).side for _ in range(1000)]
+    assert sides.count(64) == pytest.approx(200, abs=50)
+
+
+@pytest.mark.parametrize("stop", [0, 2])
+def test_cutting_ahead_changes_no_batch_and_no_state(stop):
+    """What a GPU gets, and what goes on after a checkpoint."""
+    pictures = [smooth_picture(seed, 60, 50) for seed in range(3)]
+    plain, ahead = ScaleSource(pictures, [16, 24], seed=3), ScaleSource(pictures, [16, 24], seed=3)
+    ahead._thread = ThreadPoolExecutor(1)
+    for _ in range(stop):
+        assert torch.equal(plain.next_batch(2000).x, ahead.next_batch(2000).x)
+    assert plain.state() == ahead.state()
+    resumed = ScaleSource(pictures, [16, 24], seed=4)
+    resumed._thread = ThreadPoolExecutor(1)
+    resumed.next_batch(2000)
+    resumed.load_state(ahead.state())
+    for size in (2000, 2000, 900, 2000):
+        expected = plain.next_batch(size)
+        assert torch.equal(ahead.next_batch(size).x, expected.x)
+        assert torch.equal(resumed.next_batch(size).x, expected.x)

@@ -58,7 +58,9 @@ def logged(folder: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_a_stopped_run_ends_where_an_uninterrupted_one_does(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("average", [0.0, 0.5])
+def test_a_stopped_run_ends_where_an_uninterrupted_one_does(config, tmp_path, monkeypatch, average):
+    config = dataclasses.replace(config, compression=dataclasses.replace(config.compression, average=average))
     whole = train(config, tmp_path / "whole")
     stopped = train_with_stop(config, tmp_path / "stopped", CompressionStage, 2, monkeypatch)
     check_same(stopped, whole)
@@ -93,7 +95,7 @@ def test_a_configuration_without_models_to_protect_against_is_refused_at_once(pr
 
 def test_a_checkpoint_appears_whole_or_not_at_all(config, tmp_path, monkeypatch):
     run = Run(config, tmp_path, "cpu")
-    run.save(None, 0, None)
+    run.save()
     before = run.checkpoint.read_bytes()
 
     def fail(state, path):
@@ -102,7 +104,7 @@ def test_a_checkpoint_appears_whole_or_not_at_all(config, tmp_path, monkeypatch)
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(OSError, match="no space"):
-        run.save(None, 0, None)
+        run.save()
     assert run.checkpoint.read_bytes() == before
 
 
@@ -112,11 +114,56 @@ def test_a_checkpoint_holds_the_network_its_sizes_and_the_finished_stages(config
         for parameter in (*run.network.parameters(), *run.rate.parameters()):
             parameter.add_(0.125)
     run.network.config = dataclasses.replace(SMALL, private=3, largest_side=500)
+    run.network.g_s.expect_sealed(3)
     run.finished = ["compression"]
-    run.save(None, 0, None)
+    run.save()
     drawn = torch.rand(3)
     found = Run(config, tmp_path, "cpu")
     found.load()
     check_same(found, run)
     assert found.finished == ["compression"]
     assert torch.equal(torch.rand(3), drawn)
+
+
+def test_averaged_weights_are_what_is_validated_exported_and_trained_on(config, tmp_path, monkeypatch):
+    stage = dataclasses.replace(config.compression, average=0.9, steps=3)
+    seen: list[torch.Tensor] = []
+
+    def weight(run: Run) -> torch.Tensor:
+        return run.network.g_a.stem.weight.detach().clone()
+
+    def remember(self) -> dict[str, float]:
+        seen.append(weight(self.run))
+        return {}
+
+    monkeypatch.setattr(CompressionStage, "validate", remember)
+    run = train_until(dataclasses.replace(config, compression=stage, save_every=2), tmp_path, monkeypatch, stop_after=2)
+    last = weight(run)
+    run.load(averaged=True)
+    average = weight(run)
+    assert not torch.equal(last, average)
+    run.load()
+    assert torch.equal(weight(run), last)
+    finished = train(dataclasses.replace(config, compression=stage), tmp_path)
+    assert torch.equal(weight(finished), seen[-1])
+    run.load(averaged=True)  # a finished run is its average
+    assert torch.equal(weight(run), seen[-1])
+
+
+def train_until(config: TrainingConfig, folder: Path, monkeypatch, stop_after: int) -> Run:
+    """The run as its checkpoint is after some steps."""
+    original, steps = CompressionStage.loss, []
+
+    def loss(self):
+        steps.append(1)
+        if len(steps) == stop_after + 1:
+            raise OSError("power cut")
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CompressionStage, "loss", loss)
+        with pytest.raises(OSError, match="power cut"):
+            train(config, folder)
+    run = Run(config, folder, "cpu")
+    run.load()
+    return run

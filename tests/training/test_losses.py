@@ -1,59 +1,18 @@
-"""Losses and the budget rule, by hand."""
-
-import math
+"""Losses by hand."""
 
 import pytest
 import torch
 
 from psic_cli.training.compression import lambda_of
-from psic_cli.training.losses import Budget, decibels, recognition, shown, visibility
+from psic_cli.training.losses import decibels, recognition, shown, visibility
 from psic_cli.training.protection import allowed_loss
 
-# The budget rule
-
-
-def test_the_weight_grows_while_the_limit_is_exceeded_and_falls_while_it_is_not():
-    budget = Budget(weight=1.0, pace=0.1)
-    budget.update(2.0)
-    assert budget.weight == pytest.approx(math.exp(0.2))
-    budget.update(-5.0)
-    assert budget.weight == pytest.approx(math.exp(-0.3))
-    budget.update(0.0)
-    assert budget.weight == pytest.approx(math.exp(-0.3))
-
-
-def test_one_step_changes_the_weight_by_a_factor_of_e_at_most():
-    budget = Budget(weight=1.0, pace=0.1)
-    budget.update(1e9)
-    assert budget.weight == pytest.approx(math.e)
-    budget.update(-1e9)
-    assert budget.weight == pytest.approx(1.0)
-
-
-def test_the_weight_stays_between_its_limits():
-    budget = Budget(weight=1.0, pace=1.0, lowest=0.5, highest=4.0)
-    for _ in range(5):
-        budget.update(10.0)
-    assert budget.weight == 4.0
-    for _ in range(9):
-        budget.update(-10.0)
-    assert budget.weight == 0.5
-
-
-def test_the_weight_settles_where_the_limit_is_just_kept():
-    """min x^2 + weight * (1 - x) has its minimum at x = weight / 2; the limit 1 - x <= 0.4 asks for weight 1.2."""
-    budget = Budget(weight=0.1, pace=0.2)
-    for _ in range(300):
-        budget.update((1 - budget.weight / 2) - 0.4)
-    assert budget.weight == pytest.approx(1.2, rel=1e-3)
+# Distortion
 
 
 def test_the_protected_version_may_lose_more_where_the_full_one_is_excellent():
     found = allowed_loss(torch.tensor([20.0, 33.0, 35.0, 43.0]), 1.2)
     torch.testing.assert_close(found, torch.tensor([1.2, 1.2, 2.2, 6.2]))
-
-
-# Distortion
 
 
 def test_decibels_by_hand():
@@ -101,6 +60,7 @@ class Channels:
     """A "model" that sees the mean of each channel from `first` on, as a direction."""
 
     name = "channels"
+    logit_scale = 1.0
 
     def __init__(self, first: int) -> None:
         self.first = first

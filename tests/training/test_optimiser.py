@@ -1,6 +1,7 @@
 """Muon and AdamW as one optimiser, and the average of the weights."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,8 @@ class Mixed(nn.Module):
 def made(seed: int = 0) -> tuple[Mixed, Optimiser]:
     torch.manual_seed(seed)
     network = Mixed().to(memory_format=torch.channels_last)
-    groups = [{"params": [*network.parameters()][:4]}, {"params": [*network.parameters()][4:], "factor": 5.0}]
+    first, rest = [*network.parameters()][:4], [*network.parameters()][4:]
+    groups: list[dict[str, Any]] = [{"params": first}, {"params": rest, "factor": 5.0}]
     return network, Optimiser(groups, matrix_weights(network))
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,37 +10,27 @@ import torch
 
 from psic_cli import codec, zoo
 from psic_cli.codec import Version
-from psic_cli.networks.network import PsicNetwork
+from psic_cli.networks.entropy_model import scale_of_index
+from psic_cli.networks.layers import pad_to_multiple
+from psic_cli.networks.network import PsicNetwork, clamp_z
 from psic_cli.picture import Picture
-from psic_cli.training import protection
+from psic_cli.training import protection, shield
+from psic_cli.training.config import TrainingConfig
 from psic_cli.training.export import export
 from psic_cli.training.loop import Run, train
-from psic_cli.training.losses import Budget, recognition, shown
-from psic_cli.training.protection import ProtectionStage
+from psic_cli.training.losses import recognition, shown
+from psic_cli.training.multi_objective import Budget
+from psic_cli.training.optimiser import Optimiser, matrix_weights
+from psic_cli.training.protection import ProtectionStage, allowed_loss
 from tests.training.conftest import smooth_picture
+from tests.training.models import SmallModel
 from tests.training.test_loop import check_same, train_with_stop
-
-
-class SmallModel:
-    """Looks at an 8x8 thumbnail through fixed random numbers."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        generator = torch.Generator().manual_seed(len(name))
-        self.weight = torch.randn(3 * 8 * 8, 16, generator=generator)
-        torch.rand(5)  # as real models do, making it draws from the common generator
-
-    def encode_image(self, pictures: torch.Tensor) -> torch.Tensor:
-        thumbnail = torch.nn.functional.adaptive_avg_pool2d(pictures.float(), 8).flatten(1)
-        return torch.nn.functional.normalize((thumbnail - 0.5) @ self.weight, dim=1)
-
-    def encode_text(self, texts: list[str]) -> torch.Tensor:
-        raise NotImplementedError
 
 
 @pytest.fixture(autouse=True)
 def _small_scale(monkeypatch):
-    monkeypatch.setattr(protection, "load_vlp", lambda spec, device: SmallModel(spec))
+    monkeypatch.setattr(shield, "load_vlp", lambda spec, device: SmallModel(spec))
+    monkeypatch.setattr(protection, "JUDGED", 4)
     monkeypatch.setattr(protection, "SIDES", [64, 96])
     monkeypatch.setattr(protection, "PIXELS", 2 * 96 * 96)
 
@@ -49,8 +39,15 @@ def frozen_parts(network: PsicNetwork) -> dict[str, torch.Tensor]:
     return {key: value.clone() for key, value in network.state_dict().items() if not key.startswith("g_s.")}
 
 
+def changed(config: TrainingConfig, **changes: Any) -> TrainingConfig:
+    """With other values for the protection stage."""
+    return dataclasses.replace(config, protection=dataclasses.replace(config.protection, **changes))
+
+
 @pytest.mark.slow
-def test_a_stopped_run_ends_where_an_uninterrupted_one_does(protected_config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("changes", [{}, {"average": 0.5, "surrogates_per_step": 1, "judges": ["fake:judge"]}])
+def test_a_stopped_run_ends_where_an_uninterrupted_one_does(protected_config, tmp_path, monkeypatch, changes):
+    protected_config = changed(protected_config, **changes)
     whole = train(protected_config, tmp_path / "whole")
     stopped = train_with_stop(protected_config, tmp_path / "stopped", ProtectionStage, 3, monkeypatch)
     check_same(stopped, whole)
@@ -61,10 +58,13 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_does(protected_config, tm
 
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text("utf-8").splitlines()]
     results = [line["validation"] for line in lines if "validation" in line][-1]
-    for version in ("full", "protected", "machine", "forced"):
+    suffixes = ("", "_judges") if changes else ("",)
+    for version in ("full", "protected", "half", "machine", "forced", "forged"):
         for level in (8, 32, 56):
             assert 5 < results[f"{version}{level}_psnr"] < 60
-            assert -1 <= results[f"{version}{level}_cosine"] <= 1.0001
+            for suffix in suffixes:
+                assert -1 <= results[f"{version}{level}_cosine{suffix}"] <= 1.0001
+                assert 0 <= results[f"{version}{level}_agree{suffix}"] <= 1
 
     # the model that comes out seals what was chosen, and its versions differ
     export(whole.network, whole.rate, tmp_path / "models" / "trained", "trained")
@@ -105,61 +105,144 @@ def test_the_bits_stay_what_they_are(protected_config, tmp_path):
     ]
 
 
-def test_the_protected_decode_has_no_sealed_latents(protected_config, tmp_path):
+def test_without_the_key_there_are_means_or_guesses(protected_config, tmp_path):
     run = Run(protected_config, tmp_path, "cpu")
     stage = ProtectionStage(run, fresh=True)
-    private = run.network.config.private
-    x = stage.source.next_batch(2 * 96 * 96)
+    network, private = run.network, run.network.config.private
+    public = network.config.latents - private
+    x = stage.held_out
     level = torch.full((len(x),), 60)
-    with torch.no_grad():
-        full, public = stage._latents(x, level)
-        y, z = run.network.analyse(
-            torch.nn.functional.pad(x, (0, -x.shape[3] % 64, 0, -x.shape[2] % 64), mode="replicate")
-        )
-        mean, _ = run.network.predict(torch.floor(z + 0.5), level)
-        means = run.network.restore(torch.zeros_like(y), mean, level)
-    assert torch.equal(full[:, :-private], public[:, :-private])
-    assert not torch.equal(full[:, -private:], public[:, -private:])
-    torch.testing.assert_close(public[:, -private:], means[:, -private:])
+    found = stage.versions.latents(x, level)
+    y, z = network.analyse(pad_to_multiple(x, 64))
+    prediction = network.predict(clamp_z(z), level)
+    prediction = network.refine(prediction, network.quantise(y, prediction.mean, level))
+    means = network.restore(torch.zeros_like(y), prediction.mean, level)
+    assert not torch.equal(found.full[:, public:], found.public[:, public:])
+    torch.testing.assert_close(found.public[:, public:], means[:, public:])
+    for other in (found.public, found.forged):
+        assert torch.equal(found.full[:, :public], other[:, :public])
+    guessed = found.forged[:, public:] - found.public[:, public:]
+    assert guessed.abs().max() > 0
+    expected = scale_of_index(prediction.index)[:, public:]  # in symbols, which stand behind the latents
+    symbols = found.forged[:, -private:]
+    assert float(symbols.square().mean()) == pytest.approx(float((expected.square() + 1 / 12).mean()), rel=0.3)
+
+
+def conditions_of(stage: ProtectionStage, monkeypatch, steps: int) -> list[list[tuple[float, float]]]:
+    """The largest strength and machine preference of each decode, step by step."""
+    conditions = []
+    original = stage.versions.decode
+
+    def remember(y_hat, side, strength, machine=None):
+        conditions.append((float(strength.max()), 0.0 if machine is None else float(machine.max())))
+        return original(y_hat, side, strength, machine)
+
+    monkeypatch.setattr(stage.versions, "decode", remember)
+    found = []
+    for _ in range(steps):
+        conditions.clear()
+        loss, figures = stage.loss()
+        assert loss.isfinite()
+        assert {"full", "protected", "cosine"} <= set(figures)
+        found.append(list(conditions))
+    return found
 
 
 def test_machine_and_forced_decodes_take_turns(protected_config, tmp_path, monkeypatch):
     stage = ProtectionStage(Run(protected_config, tmp_path, "cpu"), fresh=True)
-    conditions = []
-    original = stage._decode
-
-    def remember(y_hat, strength, machine, scale):
-        conditions.append((float(strength.max()), float(machine.max())))
-        return original(y_hat, strength, machine, scale)
-
-    monkeypatch.setattr(stage, "_decode", remember)
-    extra = []
-    for _ in range(8):
-        conditions.clear()
-        loss, figures = stage.loss()
-        assert loss.isfinite()
-        assert set(figures) == {"full", "protected", "cosine", "budget_weight"}
-        assert conditions[0] == (0.0, 0.0)  # full
-        assert conditions[1][0] > 0  # protected
-        extra.append(conditions[2:])
+    found = conditions_of(stage, monkeypatch, 8)
+    assert all(one[0] == (0.0, 0.0) for one in found)  # full
+    assert all(one[1][0] >= 0.2 for one in found)  # protected
     machine, forced = [(0.0, 1.0)], [(0.0, 0.0)]
-    assert extra == [machine, [], forced, [], machine, [], forced, []]
+    assert [one[2:] for one in found] == [machine, [], forced, [], machine, [], forced, []]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shield": "cosine"},
+        {"objective": "fixed"},
+        {"objective": "mgda"},
+        {"objective": "mgda-parameters"},
+        {"surrogates_per_step": 1},
+        {"scale_condition": False},
+        {"context_trunk": False},
+        {"two_decoders": True},
+    ],
+    ids=str,
+)
+def test_every_choice_trains_the_synthesis_and_nothing_else(protected_config, tmp_path, changes):
+    config = changed(protected_config, **changes)
+    run = Run(config, tmp_path, "cpu")
+    stage = ProtectionStage(run, fresh=True)
+    before, trunk = frozen_parts(run.network), run.network.g_s.near_context.look.weight.clone()
+    optimiser = Optimiser(stage.parameter_groups(), matrix_weights(run.network))
+    for group in optimiser.param_groups:
+        group["lr"] = 1e-3
+    for _ in range(3):
+        optimiser.zero_grad()
+        loss, _ = stage.loss()
+        loss.backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in optimiser.parameters)
+        optimiser.step()
+    for key, value in frozen_parts(run.network).items():
+        assert torch.equal(value, before[key]), key
+    moved = any(p.grad is not None and p.grad.abs().max() > 0 for p in run.network.g_s.parameters())
+    assert moved
+    assert torch.equal(run.network.g_s.near_context.look.weight, trunk) or config.protection.context_trunk
+    assert run.network.config.largest_side == (96 if config.protection.scale_condition else 64)
+
+
+def test_two_decoders_share_nothing_and_survive_a_restart(protected_config, tmp_path):
+    config = changed(protected_config, two_decoders=True)
+    stage = ProtectionStage(Run(config, tmp_path, "cpu"), fresh=True)
+    second = stage.versions.second
+    assert second is not None
+    with torch.no_grad():
+        for parameter in second.parameters():
+            parameter.add_(0.01)
+    x, one = stage.held_out, torch.ones(len(stage.held_out), 1)
+    y_hat = stage.versions.latents(x, torch.full((len(x),), 30)).full
+    with torch.no_grad():
+        full, protected = stage.versions.decode(y_hat, 64, 0 * one), stage.versions.decode(y_hat, 64, one)
+    assert not torch.equal(full, protected)
+    again = ProtectionStage(Run(config, tmp_path, "cpu"), fresh=True)
+    again.load_state(stage.state())
+    with torch.no_grad():
+        assert torch.equal(again.versions.decode(y_hat, 64, one), protected)
+
+
+def test_captions_are_told_to_the_models(protected_config, photos, tmp_path):
+    rows = [
+        {"split": split, "image": str(path), "captions": [f"{split} {number}"]}
+        for number, path in enumerate(sorted(photos.iterdir()))
+        for split in ("train", "val")
+    ]
+    pairs = tmp_path / "captions.jsonl"
+    pairs.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    config = dataclasses.replace(protected_config, data=dataclasses.replace(protected_config.data, pairs=str(pairs)))
+    stage = ProtectionStage(Run(config, tmp_path, "cpu"), fresh=True)
+    for _ in range(3):
+        stage.loss()
+    read = {text for model in stage.surrogates.models for text in model.read}  # type: ignore[attr-defined]
+    assert read
+    assert all(text.startswith("train ") for text in read)
 
 
 def cosine_of_the_protected_version(stage: ProtectionStage, x: torch.Tensor) -> float:
-    one = torch.ones(len(x), 1)
     with torch.no_grad():
-        _, public = stage._latents(x, torch.full((len(x),), 40))
-        decoded = stage._decode(public, one, 0 * one, torch.full_like(one, math.log2(x.shape[2] / 224)))
-        return recognition(stage.vlps, shown(decoded), [vlp.encode_image(x) for vlp in stage.vlps]).mean().item()
+        public = stage.versions.latents(x, torch.full((len(x),), 40)).public
+        decoded = stage.versions.decode(public, x.shape[2], torch.ones(len(x), 1))
+        models = stage.surrogates.models
+        return recognition(models, shown(decoded), [model.encode_image(x) for model in models]).mean().item()
 
 
 @pytest.mark.parametrize(("weight", "lowest", "highest"), [(0.0, -1.0, 0.6), (5.0, 0.9, 1.0)])
 def test_how_far_the_shield_goes_is_a_matter_of_the_budget(protected_config, tmp_path, weight, lowest, highest):
-    run = Run(protected_config, tmp_path, "cpu")
+    run = Run(changed(protected_config, shield="cosine"), tmp_path, "cpu")
     stage = ProtectionStage(run, fresh=True)
     stage.budgets = [Budget(weight=weight, pace=0.0, lowest=0.0) for _ in stage.budgets]
-    x = stage.source.next_batch(4 * 96 * 96)
+    x = stage.source.next_batch(4 * 96 * 96).x
     assert cosine_of_the_protected_version(stage, x) > 0.9
     optimiser = torch.optim.AdamW(stage.parameter_groups(), lr=3e-3)
     for _ in range(55):
@@ -171,11 +254,18 @@ def test_how_far_the_shield_goes_is_a_matter_of_the_budget(protected_config, tmp
     assert lowest <= cosine_of_the_protected_version(stage, x) <= highest
 
 
-def test_each_range_of_qualities_has_a_budget_of_its_own(protected_config, tmp_path, monkeypatch):
+def test_each_range_of_qualities_has_budgets_of_its_own(protected_config, tmp_path, monkeypatch):
     stage = ProtectionStage(Run(protected_config, tmp_path, "cpu"), fresh=True)
     monkeypatch.setattr(torch, "randint", lambda highest, shape, device: torch.full(shape, 17))  # the second of four
-    monkeypatch.setattr(torch, "rand_like", torch.zeros_like)  # all at full strength
-    before = [budget.weight for budget in stage.budgets]
-    stage.loss()
-    after = [budget.weight for budget in stage.budgets]
-    assert [a != b for a, b in zip(after, before, strict=True)] == [False, True, False, False]
+    for strongest, number in ((0.0, 3), (1.0, 2)):  # compared with a half: all at full strength, or none
+        monkeypatch.setattr(torch, "rand_like", lambda like, value=strongest: torch.full_like(like, value))
+        before = [budget.weight for budget in stage.budgets]
+        stage.loss()
+        after = [budget.weight for budget in stage.budgets]
+        assert [i for i, (a, b) in enumerate(zip(after, before, strict=True)) if a != b] == [number]
+
+
+def test_half_the_strength_may_cost_half():
+    psnr = torch.tensor([30.0, 36.0])
+    assert allowed_loss(psnr, 1.2).tolist() == pytest.approx([1.2, 2.7])
+    assert allowed_loss(psnr, 1.2, torch.tensor([0.5, 0.25])).tolist() == pytest.approx([0.6, 0.675])

@@ -1,0 +1,75 @@
+"""The decodes that the protection stage trains: which latents each of them has, and which condition.
+
+full       D(y_hat, strength 0)                  as close to the original as it gets
+protected  D(public + means, strength 0..1)      misread by the surrogates, within a distortion budget
+machine    D(y_hat, machine 1)                   embeddings as the original's (UG-ICM)
+forced     D(public + means, strength 0)         what somebody without the key can ask for: made useless to a model
+forged     D(public + guesses, strength 0)       the same with sealed symbols drawn from what is predicted of them
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from psic_cli.networks.cltg import WITNESS_SIDE
+from psic_cli.networks.entropy_model import scale_of_index
+from psic_cli.networks.layers import pad_to_multiple
+from psic_cli.networks.network import PICTURE_MULTIPLE, PsicNetwork, clamp_z
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What a decoder may have of a batch: each y_hat as the synthesis takes it."""
+
+    full: Tensor  # with the key
+    public: Tensor  # without it
+    forged: Tensor  # without it, with guesses
+
+
+class Versions:
+    """Latents and decodes of one network.
+
+    Args:
+        two_decoders: decode whatever has a shield strength by a copy of the synthesis, and tell neither its condition.
+        scale_condition: tell the synthesis how large the picture is.
+    """
+
+    def __init__(self, network: PsicNetwork, two_decoders: bool = False, scale_condition: bool = True) -> None:
+        self.network, self.scale_condition = network, scale_condition
+        self.second: nn.Module | None = copy.deepcopy(network.g_s) if two_decoders else None
+
+    @torch.no_grad()
+    def latents(self, x: Tensor, level: Tensor) -> Latents:
+        """Pictures [B, 3, H, W] at levels [B]."""
+        network = self.network
+        y, z = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
+        with torch.autocast(x.device.type, enabled=False):
+            prediction = network.predict(clamp_z(z.float()), level)
+            prediction = network.refine(prediction, network.quantise(y.float(), prediction.mean, level))
+            symbols = network.quantise(y.float(), prediction.mean, level)
+            guesses = torch.round(torch.randn_like(symbols) * scale_of_index(prediction.index))
+            choices = [symbols, self._without_key(symbols, torch.zeros_like(symbols))]
+            choices.append(self._without_key(symbols, guesses))
+            return Latents(*(network.restore(choice, prediction.mean, level) for choice in choices))
+
+    def _without_key(self, symbols: Tensor, instead: Tensor) -> Tensor:
+        """Symbols [B, M, h, w] with the sealed ones replaced."""
+        public = self.network.config.latents - self.network.config.private
+        return torch.cat([symbols[:, :public], instead[:, public:]], dim=1)
+
+    def decode(self, y_hat: Tensor, side: int, strength: Tensor, machine: Tensor | None = None) -> Tensor:
+        """Latents of square pictures -> float32 [B, 3, side, side], not clamped. strength, machine: [B, 1]."""
+        machine = torch.zeros_like(strength) if machine is None else machine
+        scale = math.log2(side / WITNESS_SIDE) if self.scale_condition else 0.0
+        condition = torch.cat([strength, machine, torch.full_like(strength, scale)], dim=1)
+        synthesis: nn.Module = self.network.g_s
+        if self.second is not None:
+            synthesis = self.second if bool((strength > 0).any()) else synthesis
+            condition = torch.zeros_like(condition)
+        x_hat: Tensor = synthesis(y_hat, condition).float()
+        return x_hat[:, :, :side, :side]
