@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from psic_cli.training.loop import Run
 
 CONFIG_FILE, CHECKPOINT_FILE = "config.toml", "checkpoint.pt"
+CHANGES_FILE = "changes.toml"  # what options changed in the configuration
 # Written by the export itself: a card that said otherwise would not fit its weights.
 _OWN_KEYS = frozenset({"name", "architecture", "weights_version", "sha256", "parameters", "network"})
 
@@ -33,6 +35,12 @@ def train(
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder of a new run.")] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in this folder.")
+    ] = None,
+    vlp: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vlp", metavar="SPEC", help="Vision-language model to protect against; instead of the configuration's."
+        ),
     ] = None,
     export: Annotated[
         Path | None, typer.Option("--export", metavar="FOLDER", help="Write the trained model into this folder.")
@@ -55,7 +63,8 @@ def train(
     """Train a model from a configuration file.
 
     psic train CONFIG -o DIR starts a run, psic train --resume DIR goes on with it; DIR holds the configuration, the
-    checkpoint and the log. Ctrl-C saves a checkpoint and ends with exit code 130.
+    checkpoint and the log. Ctrl-C saves a checkpoint and ends with exit code 130. torchrun -m psic_cli train ... trains
+    on several GPUs.
 
     With --export the model folder (card.json and weights.safetensors) is written once training is finished, or at once
     with --as-is. Put it into the folder that $PSIC_MODELS names to use it.
@@ -73,12 +82,16 @@ def train(
         raise OutputError(f"{name_of(export)} holds a model", "use --force to replace it, or name another folder")
 
     with streams.claim_streams():
+        from psic_cli.training import distributed
         from psic_cli.training.config import load_config
 
         folder = output if resume is None else resume
         assert folder is not None
         source = config if config is not None else folder / CONFIG_FILE
-        settings = load_config(source)
+        changes = folder / CHANGES_FILE
+        settings = load_config(source, changes) if resume is not None and changes.exists() else load_config(source)
+        if vlp:
+            settings = replace(settings, protection=replace(settings.protection, vlps=vlp))
         if export is not None:
             _check_name(name or settings.name)
         place = zoo.choose_device(device.value)
@@ -86,8 +99,11 @@ def train(
             _begin(source, folder, settings)
         elif as_is and not (folder / CHECKPOINT_FILE).exists():
             raise InputError(f"{name_of(folder)} has no checkpoint to export")
+        if vlp and distributed.is_first():  # a resumed run must not fall back on other models
+            text = f"[protection]\nvlps = {json.dumps(vlp)}\n"
+            streams.write_file(changes, text.encode(), overwrite=True)
         run = _checkpoint(settings, folder, place) if as_is else _train(settings, folder, place)
-        if export is not None:
+        if export is not None and distributed.is_first():
             _export(run, export, name or settings.name, extra)
     return ExitCode.OK
 
@@ -102,6 +118,10 @@ def _check_name(name: str) -> None:
 
 def _begin(source: Path, folder: Path, settings: TrainingConfig) -> None:
     """Make the folder of a new run, with its configuration. OutputError if there is a run in it."""
+    from psic_cli.training import distributed
+
+    if not distributed.is_first():
+        return
     if (folder / CHECKPOINT_FILE).exists():
         raise OutputError(f"{name_of(folder)} holds a run", f"go on with it: psic train --resume {name_of(folder)}")
     _check_data(settings)
@@ -112,12 +132,14 @@ def _begin(source: Path, folder: Path, settings: TrainingConfig) -> None:
 
 def _train(settings: TrainingConfig, folder: Path, device: str) -> Run:
     """Train to the end, with the progress as lines on standard error."""
+    from psic_cli.training import distributed
     from psic_cli.training.loop import train
 
     _check_data(settings)
     logger = logging.getLogger("psic.training")
     words = _Words()
-    logger.addHandler(words)
+    if distributed.is_first():
+        logger.addHandler(words)
     logger.setLevel(logging.INFO)
     try:
         return train(settings, folder, device)
@@ -126,11 +148,11 @@ def _train(settings: TrainingConfig, folder: Path, device: str) -> Run:
 
 
 def _checkpoint(settings: TrainingConfig, folder: Path, device: str) -> Run:
-    """A run as its checkpoint holds it."""
+    """A run as its checkpoint holds it, with averaged weights if it averages."""
     from psic_cli.training.loop import Run
 
     run = Run(settings, folder, device)
-    run.load()
+    run.load(averaged=True)
     return run
 
 

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from psic_cli.shell.exit_codes import ExitCode
+from psic_cli.training.config import load_config
 from tests.cli.conftest import picture_bytes
 from tests.cli.run import child_environment, command, psic
 
@@ -55,10 +56,13 @@ def write_config(folder, steps=2, name="config.toml", **changes):
 
 def test_a_run_is_trained_exported_and_used(project, monkeypatch):
     (project / "card.json").write_text('{"training_data": "two pictures"}')
-    done = psic(
-        "train", "config.toml", "-o", "run", "--export", "models/mini-two", "--name", "mini-two", "--card", "card.json"
-    )
+    options = ["--vlp", "witness:one", "--vlp", "open_clip:ViT-B-32:mine", "--card", "card.json"]
+    done = psic("train", "config.toml", "-o", "run", "--export", "models/mini-two", "--name", "mini-two", *options)
     assert done.code == ExitCode.OK, done.stderr
+    run = project / "run"
+    assert load_config(run / "config.toml").protection.vlps == []
+    changed = load_config(run / "config.toml", run / "changes.toml").protection  # what --resume goes on with
+    assert (changed.vlps, changed.steps) == (["witness:one", "open_clip:ViT-B-32:mine"], 0)
     assert done == b""
     assert "the model has no protection" in done.stderr
     assert (project / "run" / "config.toml").read_text() == (project / "config.toml").read_text()
@@ -117,6 +121,7 @@ def test_ctrl_c_saves_a_checkpoint_and_the_run_goes_on(project):
         (["kind.toml", "-o", "run"], ExitCode.INPUT, "seed must be of the kind int, not 'three'"),
         (["data.toml", "-o", "run"], ExitCode.INPUT, "names nowhere, which does not exist"),
         (["vlp.toml", "-o", "run"], ExitCode.MODEL, "missing.safetensors: not a witness file"),
+        (["vlp.toml", "-o", "run", "--vlp", "clip"], ExitCode.MODEL, "unknown vision-language model 'clip'"),
         (["--resume", "missing"], ExitCode.INPUT, "cannot read the configuration"),
         (["config.toml", "-o", "r", "--export", "m", "--card", "config.toml"], ExitCode.INPUT, "is not JSON"),
         (["config.toml", "-o", "r", "--export", "m", "--card", "own.json"], ExitCode.INPUT, "sets sha256"),
