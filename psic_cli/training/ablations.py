@@ -1,0 +1,98 @@
+"""One change at a time: trains every configuration of a folder on the same short budget, and writes a table.
+
+    python -m psic_cli.training.ablations configs/ablations -o runs/ablations
+
+The folder has a base.toml, and files that each replace a few of its keys. Every run has a folder of its own below -o,
+so a stopped command goes on where it was. Figures are those of the run's last validation, on pictures that training
+never sees; the judges' models are never trained against.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from psic_cli import zoo
+from psic_cli.errors import InputError
+from psic_cli.shell import streams
+from psic_cli.shell.terminal import terminal
+from psic_cli.training.config import load_config
+
+BASE = "base"
+LEVEL = 32  # the quality level whose figures stand in the table
+# Heading, key in the validation, and how it is written.
+COLUMNS = (
+    ("full, dB", f"full{LEVEL}_psnr", "{:.2f}"),
+    ("protected, dB", f"protected{LEVEL}_psnr", "{:.2f}"),
+    ("half strength, dB", f"half{LEVEL}_psnr", "{:.2f}"),
+    ("same class, surrogates", f"protected{LEVEL}_agree", "{:.2f}"),
+    ("same class, judges", f"protected{LEVEL}_agree_judges", "{:.2f}"),
+    ("cosine, judges", f"protected{LEVEL}_cosine_judges", "{:.3f}"),
+    ("judges at 256 px", "protected_at_256_agree_judges", "{:.2f}"),
+    ("judges at 1280 px", "protected_at_1280_agree_judges", "{:.2f}"),
+    ("forced, judges", f"forced{LEVEL}_agree_judges", "{:.2f}"),
+    ("s/step", "seconds_per_step", "{:.2f}"),
+)
+
+
+def variants(folder: Path) -> list[str]:
+    """Names of the configurations, the base first. InputError if there is no base."""
+    names = sorted(path.stem for path in folder.glob("*.toml"))
+    if BASE not in names:
+        raise InputError(f"{folder} has no {BASE}.toml")
+    return [BASE, *(name for name in names if name != BASE)]
+
+
+def figures(log: Path) -> dict[str, Any]:
+    """The last validation of a run, and how long its steps took."""
+    found: dict[str, Any] = {}
+    for line in log.read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        found.update(entry.get("validation", {}))
+        found.update({key: entry[key] for key in ("seconds_per_step",) if key in entry})
+    return found
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Markdown; what a run did not measure is a dash."""
+    lines = [
+        "| run | " + " | ".join(heading for heading, _, _ in COLUMNS) + " |",
+        "|---" * (len(COLUMNS) + 1) + "|",
+    ]
+    for name, found in rows.items():
+        cells = [form.format(found[key]) if key in found else "-" for _, key, form in COLUMNS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def run_all(folder: Path, output: Path, only: list[str], device: str) -> str:
+    """Train what is not finished yet, and write output/table.md after each run. Returns the table."""
+    from psic_cli.training.loop import train
+
+    rows: dict[str, dict[str, Any]] = {}
+    for name in variants(folder):
+        if only and name not in only:
+            continue
+        config = load_config(*dict.fromkeys([folder / f"{BASE}.toml", folder / f"{name}.toml"]))
+        terminal.say(f"{name}: {config.protection.steps} steps")
+        train(config, output / name, device)
+        rows[name] = figures(output / name / "log.jsonl")
+        streams.write_file(output / "table.md", table(rows).encode(), overwrite=True)
+    return table(rows)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="repeatable; default: all")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    chosen = parser.parse_args(arguments)
+    device = zoo.choose_device(chosen.device)
+    terminal.say(run_all(chosen.folder, chosen.output, chosen.only, device))
+
+
+if __name__ == "__main__":
+    main()
