@@ -46,18 +46,20 @@ class Entry:
 class Cache:
     """Entries in a folder, which is made with the first of them; without a folder nothing is kept.
 
-    kept: entries that this object wrote or found.
+    missed: how often something had to be made since it was not there.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder
-        self.kept = 0
+        self.missed = 0
 
     def read(self, key: Key) -> Entry | None:
         """The entry of a key; None if there is none that can be trusted."""
-        if self.folder is None:
-            return None
-        text = _canonical(key)
+        entry = None if self.folder is None else self._read(_canonical(key))
+        self.missed += entry is None
+        return entry
+
+    def _read(self, text: str) -> Entry | None:
         try:
             data = self._path(text).read_bytes()
             digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
@@ -67,11 +69,9 @@ class Cache:
             found = json.loads(head)
             if found["key"] != text:
                 return None
-            entry = Entry(found["figures"], safetensors.torch.load(tensors))
+            return Entry(found["figures"], safetensors.torch.load(tensors))
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError):
             return None
-        self.kept += 1
-        return entry
 
     def write(self, key: Key, entry: Entry) -> None:
         """Keep an entry, in place of any other under this key. OutputError if the folder cannot be written."""
@@ -83,7 +83,6 @@ class Cache:
         path = self._path(text)
         streams.make_folder(path.parent)
         streams.write_file(path, hashlib.sha256(content).digest() + content, overwrite=True)
-        self.kept += 1
 
     def remove(self) -> None:
         """Remove all entries, and the folder unless something else is in it."""

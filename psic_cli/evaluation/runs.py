@@ -27,9 +27,11 @@ def _nothing(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who wants to know how far a run is. advance: after each picture. failed: for each picture that is left out."""
+    """Who wants to know how far a run is. advance: after each picture, and whether it took any work. failed: for each
+    picture that is left out.
+    """
 
-    advance: Callable[[], object] = _nothing
+    advance: Callable[[bool], object] = _nothing
     failed: Callable[[InputError], object] = _nothing
 
 
@@ -78,7 +80,7 @@ def measure_rate_distortion(
         rows.extend(measured)
 
     warm_up(model)
-    each(paths, work, watch or Watch())
+    each(paths, work, watch or Watch(), kept)
     summaries = rate_distortion.summarise(rows)
     curves = {
         peer.name: _peer_curve([p for p in points if p.peer == peer.name], len(peer.settings)) for peer in compared
@@ -87,16 +89,20 @@ def measure_rate_distortion(
     return RateDistortion(summaries, _summarise_peers(compared, curves), bd_rates, notes, rows)
 
 
-def each(paths: Sequence[Path], work: Callable[[int, Pixels], None], watch: Watch) -> list[int]:
-    """Read and measure one picture after the other; the numbers of those that could be. InputError if none could."""
+def each(paths: Sequence[Path], work: Callable[[int, Pixels], None], watch: Watch, cache: Cache) -> list[int]:
+    """Read and measure one picture after the other; the numbers of those that could be. InputError if none could.
+
+    cache: tells whether there was anything to do.
+    """
     kept = []
     for number, path in enumerate(paths):
+        before = cache.missed
         try:
             work(number, read_rgb(path))
             kept.append(number)
         except InputError as error:
             watch.failed(error)
-        watch.advance()
+        watch.advance(cache.missed > before)
     if not kept:
         raise InputError(f"none of {len(paths)} pictures could be measured")
     return kept

@@ -183,6 +183,7 @@ def _see(
         entries[name] = found or Entry()
     missing = {name: [s for s in wanted if _label(s) not in entries[name].tensors] for name in experiment.seers}
     unseen = [shown for shown in wanted if any(shown in shows for shows in missing.values())]
+    experiment.cache.missed += bool(unseen)
     for batch in _batches(unseen, pixels):
         stacked = torch.from_numpy(np.stack(list(batch.values()))).permute(0, 3, 1, 2)
         stacked = stacked.to(experiment.model.device).float() / 255

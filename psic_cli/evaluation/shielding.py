@@ -111,7 +111,7 @@ def measure_agreement(
         for side, view in seen:  # a picture counts in all its sizes or in none
             views[side].views.append(view)
 
-    each(paths, work, watch or Watch())
+    each(paths, work, watch or Watch(), experiment.cache)
     return [
         row
         for name in experiment.seers
@@ -131,7 +131,7 @@ def _look(paths: Sequence[Path], experiment: seeing.Experiment, watch: Watch | N
     def work(number: int, rgb: Pixels) -> None:
         views.append(seeing.look(rgb, experiment))
 
-    kept = each(paths, work, watch or Watch())
+    kept = each(paths, work, watch or Watch(), experiment.cache)
     return seeing.Views(views, kept)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,26 +67,39 @@ class Terminal:
             )
 
     @contextlib.contextmanager
-    def progress(self, description: str, total: int) -> Iterator[Callable[[], None]]:
+    def progress(self, description: str, total: int) -> Iterator[Callable[..., None]]:
         """A bar over `total` pictures, advanced by calling what this yields; lines said meanwhile appear above it. 0:
         no bar.
+
+        The call takes `worked`, True unless said otherwise: False for a picture that cost next to nothing, so that the
+        time left is not judged by it.
         """
         if total == 0 or self.quiet or not standard_error_is_terminal():
-            yield lambda: None
+            yield lambda worked=True: None
             return
         # rich takes longer to import than a small picture to encode, and logs need no bar
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console, time_left = Console(stderr=True), TimeLeft(total)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[time_left]}"),
+        )
         with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
-            task = bar.add_task(description, total=total)
+            task = bar.add_task(description, total=total, time_left=time_left)
             self._write = lambda text: bar.console.print(
                 text, markup=False, highlight=False, soft_wrap=True, emoji=False
             )
+
+            def advance(worked: bool = True) -> None:
+                time_left.advance(worked)
+                bar.advance(task)
+
             try:
-                yield lambda: bar.advance(task)
+                yield advance
             finally:
                 self._write = None
 
@@ -95,6 +109,34 @@ class Terminal:
     def _line(self, text: str) -> None:
         with self._lock:
             (self._write or _write_to_standard_error)(text)
+
+
+class TimeLeft:
+    """How long the rest of `total` pictures takes, if each takes the mean of those that were really worked on.
+
+    clock: seconds. Its text is counted down between two pictures, and is not known before the first.
+    """
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._left = clock, total
+        self._seconds, self._worked = 0.0, 0
+        self._last = clock()
+
+    def advance(self, worked: bool = True) -> None:
+        """One picture is done. worked: False for one that was there already."""
+        now = self._clock()
+        self._left -= 1
+        if worked:
+            self._seconds, self._worked = self._seconds + now - self._last, self._worked + 1
+        self._last = now
+
+    def __str__(self) -> str:
+        if not self._worked:
+            return ""
+        each = self._seconds / self._worked
+        # The picture at hand may take longer than the mean; those after it are still to come.
+        this_one = max(0.0, each - (self._clock() - self._last))
+        return f"{seconds_text(this_one + each * max(0, self._left - 1))} left"
 
 
 terminal = Terminal()

@@ -178,9 +178,9 @@ def test_a_second_run_takes_finished_pictures_from_the_cache_and_gives_the_same(
 
 
 def test_a_stopped_run_goes_on_where_it_was(album, monkeypatch):
-    from psic_cli.evaluation import rate_distortion
+    from psic_cli.evaluation.coding import code
 
-    code, calls = rate_distortion.code, []
+    calls = []
 
     def until_stopped(*arguments):
         calls.append(1)
@@ -188,7 +188,7 @@ def test_a_stopped_run_goes_on_where_it_was(album, monkeypatch):
             raise KeyboardInterrupt
         return code(*arguments)
 
-    monkeypatch.setattr(rate_distortion, "code", until_stopped)
+    monkeypatch.setattr("psic_cli.evaluation.rate_distortion.code", until_stopped)
     monkeypatch.setattr("psic_cli.shell.streams._stopped", False)  # as in a new process, and put back afterwards
     command = ("evaluate", "album", "-q", "20,80", "-m", "tiny", "-o", "out.json")
     done = psic(*command)

@@ -34,9 +34,9 @@ def test_tiny_pictures_can_be_attacked(attack, shape):
 
 def test_chance_falls_alike_on_the_original_and_on_its_versions():
     original, version = np.full((20, 30, 3), 100, np.uint8), np.full((20, 30, 3), 110, np.uint8)
-    moved = [apply(ATTACKS["noise"], rgb, SEED).astype(int) - rgb for rgb in (original, version)]
-    assert np.array_equal(*moved)
-    assert not np.array_equal(moved[0], apply(ATTACKS["noise"], original, SEED[::-1]).astype(int) - original)
+    moved, moved_alike = (apply(ATTACKS["noise"], rgb, SEED).astype(int) - rgb for rgb in (original, version))
+    assert np.array_equal(moved, moved_alike)
+    assert not np.array_equal(moved, apply(ATTACKS["noise"], original, SEED[::-1]).astype(int) - original)
 
 
 def test_jpeg_is_what_pillow_writes():

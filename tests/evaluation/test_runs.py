@@ -70,12 +70,12 @@ def test_the_kodak_pictures_are_compared_with_published_curves(tmp_path, tiny_mo
 def test_a_damaged_picture_is_reported_and_left_out(folder, tiny_model):
     (folder / "broken.png").write_bytes((folder / "b.png").read_bytes()[:90])
     failures: list[InputError] = []
-    steps: list[int] = []
-    watch = runs.Watch(lambda: steps.append(1), failures.append)
+    steps: list[bool] = []
+    watch = runs.Watch(steps.append, failures.append)
     paths = sources.find_pictures(folder)
     result = runs.measure_rate_distortion(paths, folder, tiny_model, [50], watch=watch)
     assert result.summaries[0].pictures == 2
-    assert len(steps) == 3
+    assert steps == [True, False, True]  # whether a picture took any work
     (failure,) = failures
     assert "broken.png" in str(failure)
 

@@ -31,7 +31,8 @@ def test_classification_of_the_original_and_of_all_versions(coloured, tiny_model
     assert [row.version for row in result.versions] == ["protected", "full", "machine", "forced"]
     quality = {row.version: row.psnr.value for row in result.versions}
     assert quality["forced"] < quality["full"]
-    assert attacked == result.unseen == []
+    assert not attacked
+    assert not result.unseen
 
 
 def test_the_machine_version_stands_beside_the_full_one_with_its_bytes(coloured, tiny_model, colour_model):
