@@ -1,0 +1,108 @@
+"""Everything that is timed, behind one interface: psic itself, Pillow's codecs, and (in networks.py) other networks."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from PIL import AvifImagePlugin, Image
+
+from psic_cli import keys
+from psic_cli.errors import UsageError
+from psic_cli.picture import Picture, Pixels
+
+if TYPE_CHECKING:
+    from psic_cli.zoo import Model
+
+PSIC = "psic"
+PILLOW = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}  # and the names that Pillow gives them
+NETWORKS = ("bmshj2018-hyperprior", "mbt2018-mean", "cheng2020-anchor", "psic-release-size")
+PEERS = (*PILLOW, *NETWORKS)
+
+
+class Contender(Protocol):
+    """A codec to time: pixels [H, W, 3] uint8 to bytes and back.
+
+    setting: for people, and for `once` to make the same again: a quality, or a precision.
+    """
+
+    name: str
+
+    @property
+    def setting(self) -> str: ...
+
+    def encode(self, rgb: Pixels) -> bytes: ...
+
+    def decode(self, data: bytes) -> Pixels: ...
+
+
+def check_names(names: list[str]) -> list[str]:
+    """Each name once. UsageError for one that is unknown, or that the installed Pillow was built without."""
+    Image.init()
+    for name in names:
+        if name not in PEERS:
+            raise UsageError(f"unknown peer {name!r}", f"peers: {', '.join(PEERS)}")
+        if name in PILLOW and PILLOW[name] not in Image.SAVE:
+            raise UsageError(f"the installed Pillow has no {name}", "leave it out of --peers")
+    return list(dict.fromkeys(names))
+
+
+class PsicCodec:
+    """psic with one model and quality: sealed files, decoded in full (the version that reads most of a file)."""
+
+    name = PSIC
+
+    def __init__(self, model: Model, quality: int, secret: bytes = bytes(keys.SECRET_BYTES)) -> None:
+        self.model, self.quality, self.secret = model, quality, secret
+
+    @property
+    def setting(self) -> str:
+        return f"q {self.quality}, {str(self.model.precision).removeprefix('torch.')}"
+
+    def encode(self, rgb: Pixels) -> bytes:
+        from psic_cli import codec
+
+        return codec.encode(Picture(rgb), self.secret, model=self.model, quality=self.quality)
+
+    def decode(self, data: bytes) -> Pixels:
+        from psic_cli import codec
+
+        version, device = codec.Version.FULL, self.model.device
+        return codec.decode(data, self.secret, version=version, device=device, max_pixels=2**40).rgb
+
+
+class PillowCodec:
+    """A codec of Pillow with its default settings but for quality (1..95) and, where it has any, threads."""
+
+    def __init__(self, name: str, quality: int, threads: int) -> None:
+        self.name, self.quality = name, quality
+        self._options = {"max_threads": threads} if name == "avif" else {}
+        if name == "avif":
+            AvifImagePlugin.DEFAULT_MAX_THREADS = threads  # of decoders: Pillow knows no other way
+
+    @property
+    def setting(self) -> str:
+        return str(self.quality)
+
+    def encode(self, rgb: Pixels) -> bytes:
+        stream = io.BytesIO()
+        Image.fromarray(rgb).save(stream, PILLOW[self.name], quality=self.quality, **self._options)
+        return stream.getvalue()
+
+    def decode(self, data: bytes) -> Pixels:
+        with Image.open(io.BytesIO(data), formats=[PILLOW[self.name]]) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+
+def quality_near(name: str, rgb: Pixels, size_bytes: int, threads: int) -> int:
+    """The quality 1..95 at which a codec of Pillow comes nearest to `size_bytes` on rgb, found by bisection."""
+
+    def bytes_at(quality: int) -> int:
+        return len(PillowCodec(name, quality, threads).encode(rgb))
+
+    low, high = 1, 95
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if bytes_at(middle) < size_bytes else (low, middle)
+    return min((low, high), key=lambda quality: abs(bytes_at(quality) - size_bytes))
