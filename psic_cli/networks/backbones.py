@@ -139,12 +139,11 @@ def adapt(
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}, not one of {', '.join(BACKBONES)}")
     kind = {"bmshj2018-hyperprior": ScaleHyperprior, "mbt2018-mean": MeanScaleHyperprior}[name]
-    if isinstance(weights, Path):
-        weights = torch.load(weights, map_location="cpu", weights_only=True)
     if weights is None:
         return AdaptedBackbone(kind(128, 192), private, hidden)
+    state = torch.load(weights, map_location="cpu", weights_only=True) if isinstance(weights, Path) else dict(weights)
     try:
-        return AdaptedBackbone(kind.from_state_dict(dict(weights)), private, hidden)
+        return AdaptedBackbone(kind.from_state_dict(state), private, hidden)
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"these are not weights of {name}: {error}") from error
 
