@@ -8,21 +8,18 @@ from typing import Any
 
 from markupsafe import Markup
 
-from psic_cli.evaluation.audit import Audit, Audited, Reading, Verdict, count
+from psic_cli.evaluation.audit import Audit, Audited, Verdict, count
 from psic_cli.evaluation.audit_text import (
     THRESHOLDS,
     WAVERING,
     count_sentence,
     facts,
-    label_text,
-    matched,
     outcome,
-    percent,
     role,
     unjudged,
 )
-from psic_cli.pages.audit_pictures import MAGNIFIED, Panel
-from psic_cli.pages.base import TONES, Bar, data_uri, document, fragment
+from psic_cli.pages.audit_parts import MAGNIFIED, Panel, caption_bars, label_bars, remark, tone_of
+from psic_cli.pages.base import Bar, data_uri, document, fragment
 from psic_cli.pages.figures import Section, Tile
 
 
@@ -33,19 +30,19 @@ def page(panels: Sequence[Panel], about: Mapping[str, Any]) -> bytes:
     if len(panels) > 1:
         sections.insert(0, _summary(audited))
     body = fragment("evaluation.html", tiles=_tiles(audited), sections=[*sections, _reading(about)])
-    title = audited[0].file if len(audited) == 1 else f"{len(audited)} pictures"
+    title = panels[0].name if len(panels) == 1 else f"{len(panels)} pictures"
     models = ", ".join(audit.model for audit in audited[0].audits)
     return document(title, body, kind="psic audit", summary=f"What {models} read before and after.")
 
 
 @dataclass(frozen=True)
 class _Verdict:
-    """good: the protected version is misread."""
+    """colour: of its edge, a variable of page.css; green if the protected version is misread, red if it is read."""
 
     model: str
     role: str
     lines: list[str]
-    good: bool
+    colour: str
 
 
 @dataclass(frozen=True)
@@ -75,14 +72,15 @@ def _file(panel: Panel, number: int, several: bool) -> Section:
     height, width = next(iter(panel.pictures.values())).shape[:2]
     body = fragment(
         "audit.html",
-        name=audited.file,
+        name=panel.name,
         width=width,
         height=height,
         magnified=MAGNIFIED,
+        with_differences=bool(panel.differences),
         verdicts=[_verdict(audit) for audit in audited.audits],
         versions=[_version(name, panel) for name in panel.pictures],
     )
-    return Section(f"file-{number}", audited.file if several else "What is read", f"{facts(audited)}.", body)
+    return Section(f"file-{number}", panel.name if several else "What is read", f"{facts(audited)}.", body)
 
 
 def _verdict(audit: Audit) -> _Verdict:
@@ -91,8 +89,10 @@ def _verdict(audit: Audit) -> _Verdict:
     if audit.wavers:
         lines.append(f"It wavers over the {audit.reference}: another label says little.")
     protected = audit.reading("protected")
-    good = protected is not None and protected.verdict is Verdict.MISREAD
-    return _Verdict(audit.model, role(audit.trained_against), lines, good)
+    colours = {Verdict.MISREAD: "--machine", Verdict.STILL_READ: "--protected"}
+    verdict = None if protected is None else protected.verdict
+    colour = "--line" if verdict is None else colours.get(verdict, "--muted")
+    return _Verdict(audit.model, role(audit.trained_against), lines, colour)
 
 
 def _version(name: str, panel: Panel) -> _Version:
@@ -102,44 +102,15 @@ def _version(name: str, panel: Panel) -> _Version:
     for audit in audited.audits:
         reading = audit.reading(name)
         assert reading is not None
-        readings.append(_read(reading, audit))
+        readings.append(_Read(audit.model, remark(reading, audit), label_bars(reading, audit), caption_bars(reading)))
     return _Version(
         name=name,
-        tone=name if name in TONES else "muted",
-        note="" if psnr is None else f"{psnr:.1f} dB PSNR",
+        tone=tone_of(name),
+        note="as it was" if psnr is None else f"{psnr:.1f} dB PSNR",
         picture=data_uri(panel.pictures[name]),
         difference=data_uri(panel.differences[name]) if name in panel.differences else "",
         readings=readings,
     )
-
-
-def _read(reading: Reading, audit: Audit) -> _Read:
-    reference = reading.reference_label
-    tone = reading.version if reading.version in TONES else "muted"
-    rows = []
-    for place, choice in enumerate(audit.choices(reading.version), 1):
-        same = reference is not None and choice.label == reference.label
-        beyond = f", rank {choice.rank}" if place != choice.rank else ""
-        rows.append(
-            Bar(
-                label=label_text(choice) + beyond,
-                value=choice.probability / audit.most_probable,  # one scale for all versions
-                text=percent(choice.probability),
-                tone=tone if same else "muted",
-                strong=same,
-            )
-        )
-    captions = [
-        Bar(match.caption, max(0.0, match.similarity), matched(match.similarity, match.drop), tone)
-        for match in reading.captions
-    ]
-    return _Read(audit.model, _note(reading, audit), rows, captions)
-
-
-def _note(reading: Reading, audit: Audit) -> str:
-    if reading.likeness is None or reading.version == audit.reference:
-        return f"{audit.labels} labels"
-    return f"{reading.likeness:.2f} like the {audit.reference}, {reading.verdict.value if reading.verdict else ''}"
 
 
 def _tiles(audited: Sequence[Audited]) -> list[Tile]:

@@ -9,16 +9,17 @@ from functools import lru_cache
 from PIL import Image, ImageDraw, ImageFont
 
 from psic_cli import __version__
-from psic_cli.evaluation.audit_text import facts, label_text, percent, role, sentence
-from psic_cli.pages.audit_pictures import MAGNIFIED, Panel
+from psic_cli.evaluation.audit_text import facts, role, sentence
+from psic_cli.pages.audit_parts import MAGNIFIED, Panel, caption_bars, label_bars, remark
+from psic_cli.pages.base import Bar
 from psic_cli.picture import Pixels
 
 # Pixels, drawn at twice the size that they are meant for, so that text is sharp on any screen.
 COLUMN, GAP, MARGIN = 720, 48, 72
 _BAR, _ROW = 12, 66
 _INK, _MUTED, _LINE, _TRACK, _GROUND = "#181b20", "#5a6370", "#e1e3e6", "#ecedef", "#ffffff"
-_TONES = {"original": "#4d5866", "full": "#0068a5", "protected": "#bf3f0a"}  # as in templates/page.css
-_OTHERS = "#b4bac2"
+# As in templates/page.css.
+_TONES = {"original": "#4d5866", "full": "#0068a5", "protected": "#bf3f0a", "muted": "#b4bac2"}
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -45,7 +46,7 @@ def _sheet(panel: Panel) -> Image.Image:
     audited = panel.audited
     columns = [_column(name, panel) for name in panel.pictures]
     width = 2 * MARGIN + len(columns) * COLUMN + (len(columns) - 1) * GAP
-    words = [(audited.file, 52, _INK), (facts(audited), 28, _MUTED)]
+    words = [(panel.name, 52, _INK), (facts(audited), 28, _MUTED)]
     for audit in audited.audits:
         words += [(f"{audit.model}, {role(audit.trained_against)}", 30, _INK), (sentence(audit), 28, _MUTED)]
     heading = sum(size + 18 for _, size, _ in words)
@@ -67,8 +68,12 @@ def _column(version: str, panel: Panel) -> Image.Image:
     if panel.differences:
         changed = panel.differences.get(version)
         pictures.append(Image.new("RGB", pictures[0].size, _GROUND) if changed is None else _scaled(changed))
-    shown = [(audit, audit.choices(version)) for audit in audited.audits]
-    height = 60 + sum(p.height + 24 for p in pictures) + sum(120 + _ROW * len(choices) for _, choices in shown)
+    shown = []
+    for audit in audited.audits:
+        reading = audit.reading(version)
+        assert reading is not None
+        shown.append((audit.model, remark(reading, audit), [*label_bars(reading, audit), *caption_bars(reading)]))
+    height = 60 + sum(p.height + 24 for p in pictures) + sum(120 + _ROW * len(bars) for _, _, bars in shown)
     column = Image.new("RGB", (COLUMN, height), _GROUND)
     pen = ImageDraw.Draw(column)
     psnr = audited.psnr.get(version)
@@ -81,32 +86,27 @@ def _column(version: str, panel: Panel) -> Image.Image:
         top += picture.height + 24
     if version in panel.differences:
         pen.text((16, top - 64), f"what changed, x {MAGNIFIED}", _INK, _font(24))
-    for audit, choices in shown:
-        reading = audit.reading(version)
-        assert reading is not None
-        note = "" if reading.verdict is None else f"{reading.likeness:.2f} alike, {reading.verdict.value}"
+    for model, note, bars in shown:
         pen.line([(0, top + 12), (COLUMN, top + 12)], _LINE, 2)
-        pen.text((0, top + 34), audit.model, _INK, _font(30))
+        pen.text((0, top + 34), model, _INK, _font(30))
         pen.text((COLUMN, top + 38), note, _MUTED, _font(26), anchor="ra")
         top += 92
-        reference = None if reading.reference_label is None else reading.reference_label.label
-        for place, choice in enumerate(choices, 1):
-            same = choice.label == reference
-            beyond = "" if place == choice.rank else f", rank {choice.rank}"
-            ink = _INK if same else _MUTED
-            pen.text((COLUMN, top), percent(choice.probability), ink, _font(26), anchor="ra")
-            pen.text((0, top), _fitted(label_text(choice) + beyond, 26, COLUMN - 130), ink, _font(26))
-            _bar(
-                pen, top + 38, choice.probability / audit.most_probable, _TONES.get(version, _INK) if same else _OTHERS
-            )
+        for bar in bars:
+            _bar(pen, top, bar)
             top += _ROW
         top += 28
     return column
 
 
-def _bar(pen: ImageDraw.ImageDraw, top: int, share: float, colour: str) -> None:
-    pen.rounded_rectangle((0, top, COLUMN, top + _BAR), _BAR // 2, _TRACK)
-    pen.rounded_rectangle((0, top, max(_BAR, round(share * COLUMN)), top + _BAR), _BAR // 2, colour)
+def _bar(pen: ImageDraw.ImageDraw, top: int, bar: Bar) -> None:
+    """Label and figure, and the bar below them."""
+    ink = _INK if bar.strong else _MUTED
+    pen.text((COLUMN, top), bar.text, ink, _font(26), anchor="ra")
+    room = COLUMN - _font(26).getlength(bar.text) - 30
+    pen.text((0, top), _fitted(bar.label, 26, room), ink, _font(26))
+    for share, colour in ((1.0, _TRACK), (bar.value, _TONES[bar.tone])):
+        right = max(_BAR, round(share * COLUMN))
+        pen.rounded_rectangle((0, top + 38, right, top + 38 + _BAR), _BAR // 2, colour)
 
 
 def _scaled(rgb: Pixels) -> Image.Image:
@@ -117,7 +117,7 @@ def _scaled(rgb: Pixels) -> Image.Image:
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
-def _fitted(text: str, size: int, width: int) -> str:
+def _fitted(text: str, size: int, width: float) -> str:
     """The text, cut where it would be wider; what the font cannot show is replaced by Pillow."""
     text = "".join(char if char.isprintable() else "?" for char in text)
     if _font(size).getlength(text) <= width:

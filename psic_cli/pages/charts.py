@@ -16,7 +16,7 @@ from psic_cli.pages.base import TONES, fragment
 
 # In units of the drawing, which grows and shrinks with the page.
 WIDTH, HEIGHT = 480, 330
-LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 46
+LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 50
 
 # Half the size of marks. Each version has a shape, so that colour is not all that tells them apart; others are dots.
 _MARK, _DOT = 4.4, 2.6

@@ -246,7 +246,7 @@ def _matrix(task: str, quality: int, attacks: Results, rows: Sequence[Results]) 
 def _cell(row: Results | None) -> Cell:
     if row is None:
         return Cell(NOTHING, None)
-    figures = f"{percent(row['protected']['value'])} against {percent(row['original']['value'])}"
+    figures = f"{number(100 * row['protected']['value'], 0)} vs {percent(row['original']['value'])}"
     left = row["remaining"]
     if left is None:
         return Cell(NOTHING, None, note=figures)
