@@ -24,11 +24,11 @@ _LUMINANCE, _CONTRAST = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # C1 and C2 of the
 
 @dataclass(frozen=True)
 class _Scale:
-    """One channel at one scale, [h, w]; mean and square, the local means of it and of its square, are 10 smaller."""
+    """One channel at one scale, [h, w]; its local mean and variance are 10 smaller."""
 
     plane: Tensor
     mean: Tensor
-    square: Tensor
+    variance: Tensor
 
 
 class Reference:
@@ -38,7 +38,7 @@ class Reference:
     def __init__(self, rgb: Pixels) -> None:
         if min(rgb.shape[:2]) < SMALLEST_SIDE:
             raise ValueError(f"MS-SSIM needs sides of {SMALLEST_SIDE} pixels or more, not {list(rgb.shape[:2])}")
-        self._channels = [[_Scale(p, _blur(p), _blur(p * p)) for p in planes] for planes in _pyramids(rgb)]
+        self._channels = [[_scale(plane) for plane in planes] for planes in _pyramids(rgb)]
 
     @torch.inference_mode()
     def similarity(self, rgb: Pixels) -> float:
@@ -46,24 +46,27 @@ class Reference:
         values = []
         for scales, planes in zip(self._channels, _pyramids(rgb), strict=True):
             value = 1.0
-            for number, (scale, plane) in enumerate(zip(scales, planes, strict=True)):
-                structure, whole = _compare(scale, plane)
-                factor = whole if number == len(scales) - 1 else structure
-                value *= max(0.0, factor) ** _SCALE_WEIGHTS[number]
+            for scale, plane, weight in zip(scales, planes, _SCALE_WEIGHTS, strict=True):
+                coarsest = scale is scales[-1]  # where luminance counts as well
+                value *= max(0.0, _compare(scale, plane, coarsest)) ** weight
             values.append(value)
         return sum(values) / len(values)
 
 
-def _compare(x: _Scale, plane: Tensor) -> tuple[float, float]:
-    """Means over a plane: contrast and structure alone, and with luminance."""
+def _compare(x: _Scale, plane: Tensor, luminance: bool) -> float:
+    """Contrast and structure, times luminance where it counts: the mean over a plane."""
     mean = _blur(plane)
-    product = x.mean * mean
-    covariance = _blur(x.plane * plane) - product
-    means = x.mean * x.mean + mean * mean
-    variances = x.square + _blur(plane * plane) - means
-    structure = (2 * covariance + _CONTRAST) / (variances + _CONTRAST)
-    luminance = (2 * product + _LUMINANCE) / (means + _LUMINANCE)
-    return float(structure.mean()), float((luminance * structure).mean())
+    covariance = _blur(x.plane * plane).addcmul_(x.mean, mean, value=-1)
+    variances = _blur(plane * plane).addcmul_(mean, mean, value=-1).add_(x.variance)
+    similar = covariance.mul_(2).add_(_CONTRAST).div_(variances.add_(_CONTRAST))
+    if luminance:
+        similar *= (2 * x.mean * mean + _LUMINANCE) / (x.mean * x.mean + mean * mean + _LUMINANCE)
+    return float(similar.mean())
+
+
+def _scale(plane: Tensor) -> _Scale:
+    mean = _blur(plane)
+    return _Scale(plane, mean, _blur(plane * plane).addcmul_(mean, mean, value=-1))
 
 
 def _pyramids(rgb: Pixels) -> list[list[Tensor]]:
