@@ -20,12 +20,9 @@ from psic_cli.vlp.interface import VisionLanguageModel
 CROP_SHARE = (0.3, 0.7)  # side of a crop, of the picture's
 BOX_SHARE = (0.3, 0.8)  # sides of a box, of the picture's
 GREY = 0.5  # what is masked becomes
+SIDE = 224  # pixels, of a crop as models see it
 
 View = Callable[[Tensor], Tensor]
-
-
-def whole(x: Tensor) -> Tensor:
-    return x
 
 
 def random_boxes(count: int, shares: tuple[float, float], square: bool, generator: np.random.Generator) -> np.ndarray:
@@ -72,16 +69,25 @@ def objects(boxes: np.ndarray) -> View:
 
 
 def machine_loss(
-    models: Sequence[VisionLanguageModel], decoded: Tensor, x: Tensor, originals: list[Tensor], views: Sequence[View]
+    models: Sequence[VisionLanguageModel],
+    decoded: Tensor,
+    x: Tensor,
+    originals: list[Tensor],
+    turn: int,
+    generator: np.random.Generator,
 ) -> Tensor:
-    """1 - cosine of each picture, the mean over models and over the whole picture and `views`: [B].
+    """1 - cosine of each picture in one view, the mean over models: [B].
 
-    decoded, x: [B, 3, H, W]. originals: for each model the unit vectors [B, D] of x.
+    Views take turns (whole, crop, whole, object), because each costs a pass through all models. decoded, x:
+    [B, 3, H, W]. originals: for each model the unit vectors [B, D] of x.
     """
-    losses = [1 - recognition(models, decoded, originals)]
-    for view in views:
-        with torch.no_grad():
-            seen = view(x)
-            expected = [model.encode_image(seen) for model in models]
-        losses.append(1 - recognition(models, view(decoded), expected))
-    return torch.stack(losses).mean(0)
+    if turn % 2 == 0:
+        return 1 - recognition(models, decoded, originals)
+    if turn % 4 == 1:
+        view = crops(random_boxes(len(x), CROP_SHARE, square=True, generator=generator), SIDE)
+    else:
+        view = objects(random_boxes(len(x), BOX_SHARE, square=False, generator=generator))
+    with torch.no_grad():
+        seen = view(x)
+        expected = [model.encode_image(seen) for model in models]
+    return 1 - recognition(models, view(decoded), expected)

@@ -194,18 +194,15 @@ class ProtectionStage:
     ) -> Tensor | None:
         """Loss of the version whose turn it is, if any."""
         turn, none = self.steps % EXTRA_EVERY, torch.zeros(len(x), 1, device=x.device)
-        second_half = self.steps // EXTRA_EVERY % 2 == 1
+        number = self.steps // EXTRA_EVERY
         if turn == 0 and not self.config.two_decoders:
             x_machine = self.versions.decode(latents.full, x.shape[2], none, none + 1)
             pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
-            shares = machine.BOX_SHARE if second_half else machine.CROP_SHARE
-            boxes = machine.random_boxes(len(x), shares, square=not second_half, generator=self.generator)
-            view = machine.objects(boxes) if second_half else machine.crops(boxes, 224)
-            lost = machine.machine_loss(models, shown(x_machine), x, originals, [view])
+            lost = machine.machine_loss(models, shown(x_machine), x, originals, number, self.generator)
             return self.SHIELD * lost.mean() + pixels.mean()
         if turn == EXTRA_EVERY // 2:
             # Both have the full version's condition: what spoils one must not spoil the other.
-            y_hat = latents.forged if second_half else latents.public
+            y_hat = latents.forged if number % 2 else latents.public
             forced = recognition(models, shown(self.versions.decode(y_hat, x.shape[2], none)), originals)
             kept = recognition(models, shown(x_full), originals)
             return self.SHIELD * (self.config.forced_weight * forced + 1 - kept).mean()

@@ -125,6 +125,13 @@ def test_a_checkpoint_holds_the_network_its_sizes_and_the_finished_stages(config
     assert torch.equal(torch.rand(3), drawn)
 
 
+def test_compiling_changes_no_name_in_a_checkpoint(config, tmp_path):
+    plain = Run(config, tmp_path, "cpu").network.state_dict()
+    compiled = Run(dataclasses.replace(config, compile=True), tmp_path, "cpu").network
+    assert compiled.g_s._compiled_call_impl is not None
+    assert compiled.state_dict().keys() == plain.keys()
+
+
 def test_averaged_weights_are_what_is_validated_exported_and_trained_on(config, tmp_path, monkeypatch):
     stage = dataclasses.replace(config.compression, average=0.9, steps=3)
     seen: list[torch.Tensor] = []

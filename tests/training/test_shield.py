@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from psic_cli.training import shield
+from psic_cli.training import machine, shield
 from psic_cli.training.losses import recognition
 from psic_cli.training.machine import crops, machine_loss, objects, random_boxes
 from psic_cli.training.shield import Surrogates, shield_loss
@@ -122,13 +122,23 @@ def test_a_box_has_at_least_one_pixel():
         assert objects(np.array([box]))(x).isfinite().all()
 
 
-def test_the_loss_is_zero_for_the_original_and_counts_every_view(surrogates):
+def test_views_take_turns_and_the_original_loses_nothing(surrogates, monkeypatch):
     models = surrogates.models[:2]
     x, decoded = pictures(), pictures() * 0.5
     originals = [model.encode_image(x) for model in models]
-    box = objects(np.array([[0.0, 0.0, 0.5, 0.5]] * 4))
-    assert machine_loss(models, x, x, originals, [box]).abs().max() < 1e-6
-    whole = machine_loss(models, decoded, x, originals, [])
+    monkeypatch.setattr(machine, "SIDE", 16)
+
+    def losses(seen: torch.Tensor) -> list[torch.Tensor]:
+        generator = np.random.default_rng(0)
+        return [machine_loss(models, seen, x, originals, turn, generator) for turn in range(4)]
+
+    assert max(float(loss.abs().max()) for loss in losses(x)) < 1e-6
+    whole, crop, again, masked = losses(decoded)
     torch.testing.assert_close(whole, 1 - recognition(models, decoded, originals))
-    part = 1 - recognition(models, box(decoded), [model.encode_image(box(x)) for model in models])
-    torch.testing.assert_close(machine_loss(models, decoded, x, originals, [box]), (whole + part) / 2)
+    assert torch.equal(whole, again)
+    generator = np.random.default_rng(0)
+    part = crops(random_boxes(4, (0.3, 0.7), square=True, generator=generator), 16)
+    torch.testing.assert_close(crop, 1 - recognition(models, part(decoded), [m.encode_image(part(x)) for m in models]))
+    part = objects(random_boxes(4, (0.3, 0.8), square=False, generator=generator))
+    expected = 1 - recognition(models, part(decoded), [m.encode_image(part(x)) for m in models])
+    torch.testing.assert_close(masked, expected)
