@@ -19,7 +19,7 @@ from psic_cli.shell.terminal import name_of, standard_error_is_terminal, termina
 if TYPE_CHECKING:
     from psic_cli.evaluation.audit import Audited, Reader
     from psic_cli.evaluation.audit_inputs import Prepared
-    from psic_cli.pages.audit_pictures import Panel
+    from psic_cli.pages.audit_parts import Panel
 
 # The one that tells how far the shield carries goes first, then the one that it was made against.
 DEFAULT_VLPS = ("witness:lite2", "witness:lite0")
@@ -203,7 +203,7 @@ def _audit_all(
                 readers = readers or load_readers()
                 audited.append(_measure(name, prepared, readers, device))
                 if output is not None:
-                    from psic_cli.pages.audit_pictures import panel
+                    from psic_cli.pages.audit_parts import panel
 
                     panels.append(panel(audited[-1], prepared.versions, difference))
             advance()

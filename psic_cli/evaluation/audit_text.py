@@ -16,7 +16,7 @@ from psic_cli.evaluation.audit import TOP, Audit, Audited, Choice, Count, Readin
 
 NOTHING = "-"
 THRESHOLDS = (
-    "still read: the version's first label is the reference's. Partly misread: another label is first, but the "
+    "Still read: the version's first label is the reference's. Partly misread: another label is first, but the "
     "reference's is still among the first five (of fewer than ten labels: among the first half). Misread: it is not."
 )
 WAVERING = "A model wavers if its first label is less than twice as probable as its second."
@@ -90,8 +90,9 @@ def to_text(audited: Sequence[Audited], width: int = 120) -> str:
         console.print(Text(f"{file.file}  {facts(file)}"))
         for audit in file.audits:
             console.print(_table(audit, file.psnr))
-            console.print(Text(f"{audit.model}: {sentence(audit)}"))
-        console.print()
+            if audit.readings[0].captions:
+                console.print(_captions(audit))
+            console.print(Text(f"{audit.model}: {sentence(audit)}\n"))
     if len(audited) > 1:
         console.print(Text(f"{len(audited)} files"))
         for row in count(audited):
@@ -126,9 +127,16 @@ def _table(audit: Audit, psnr: Mapping[str, float]) -> Table:
     if psnr:
         losses = (psnr.get(reading.version) for reading in audit.readings)
         table.add_row("PSNR", *(NOTHING if loss is None else f"{loss:.1f} dB" for loss in losses))
+    return table
+
+
+def _captions(audit: Audit) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("similarity to", *(reading.version for reading in audit.readings)):
+        table.add_column(heading)
     for number, match in enumerate(audit.readings[0].captions):
         matches = (reading.captions[number] for reading in audit.readings)
-        table.add_row(Text(f'"{match.caption}"'), *(matched(m.similarity, m.drop) for m in matches))
+        table.add_row(Text(match.caption), *(matched(m.similarity, m.drop) for m in matches))
     return table
 
 
@@ -139,4 +147,4 @@ def _cell(choice: Choice, place: int) -> Text:
 
 def matched(similarity: float, drop: float | None) -> str:
     """The similarity to a caption, and what it gained or lost against the reference."""
-    return f"{similarity:.3f}" + (f" ({-drop:+.3f})" if drop else "")
+    return (f"{similarity:.3f}" + (f" ({-drop:+.3f})" if drop else "")).replace("-", "\u2212")

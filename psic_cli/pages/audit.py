@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from psic_cli.evaluation.audit import Audit, Audited, Verdict, count
+from psic_cli.evaluation.audit import ORIGINAL, PROTECTED, Audit, Audited, Verdict, count
 from psic_cli.evaluation.audit_text import (
     THRESHOLDS,
     WAVERING,
@@ -88,7 +88,7 @@ def _verdict(audit: Audit) -> _Verdict:
     lines = [f"{reading.version}: {outcome(reading)}" for reading in judged] or [unjudged(audit)]
     if audit.wavers:
         lines.append(f"It wavers over the {audit.reference}: another label says little.")
-    protected = audit.reading("protected")
+    protected = audit.reading(PROTECTED)
     colours = {Verdict.MISREAD: "--machine", Verdict.STILL_READ: "--protected"}
     verdict = None if protected is None else protected.verdict
     colour = "--line" if verdict is None else colours.get(verdict, "--muted")
@@ -106,7 +106,7 @@ def _version(name: str, panel: Panel) -> _Version:
     return _Version(
         name=name,
         tone=tone_of(name),
-        note="as it was" if psnr is None else f"{psnr:.1f} dB PSNR",
+        note=f"{psnr:.1f} dB PSNR" if psnr is not None else "as it was" if name == ORIGINAL else "",
         picture=data_uri(panel.pictures[name]),
         difference=data_uri(panel.differences[name]) if name in panel.differences else "",
         readings=readings,

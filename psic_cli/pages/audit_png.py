@@ -73,7 +73,8 @@ def _column(version: str, panel: Panel) -> Image.Image:
         reading = audit.reading(version)
         assert reading is not None
         shown.append((audit.model, remark(reading, audit), [*label_bars(reading, audit), *caption_bars(reading)]))
-    height = 60 + sum(p.height + 24 for p in pictures) + sum(120 + _ROW * len(bars) for _, _, bars in shown)
+    below = 50 if panel.differences else 0
+    height = 60 + sum(p.height + 24 for p in pictures) + below + sum(120 + _ROW * len(bars) for _, _, bars in shown)
     column = Image.new("RGB", (COLUMN, height), _GROUND)
     pen = ImageDraw.Draw(column)
     psnr = audited.psnr.get(version)
@@ -85,7 +86,8 @@ def _column(version: str, panel: Panel) -> Image.Image:
         column.paste(picture, (0, top))
         top += picture.height + 24
     if version in panel.differences:
-        pen.text((16, top - 64), f"what changed, x {MAGNIFIED}", _INK, _font(24))
+        pen.text((0, top - 10), f"what changed, magnified {MAGNIFIED} times", _MUTED, _font(26))
+    top += below
     for model, note, bars in shown:
         pen.line([(0, top + 12), (COLUMN, top + 12)], _LINE, 2)
         pen.text((0, top + 34), model, _INK, _font(30))
@@ -101,8 +103,9 @@ def _column(version: str, panel: Panel) -> Image.Image:
 def _bar(pen: ImageDraw.ImageDraw, top: int, bar: Bar) -> None:
     """Label and figure, and the bar below them."""
     ink = _INK if bar.strong else _MUTED
-    pen.text((COLUMN, top), bar.text, ink, _font(26), anchor="ra")
-    room = COLUMN - _font(26).getlength(bar.text) - 30
+    figure = _fitted(bar.text, 26, COLUMN / 2)
+    pen.text((COLUMN, top), figure, ink, _font(26), anchor="ra")
+    room = COLUMN - _font(26).getlength(figure) - 30
     pen.text((0, top), _fitted(bar.label, 26, room), ink, _font(26))
     for share, colour in ((1.0, _TRACK), (bar.value, _TONES[bar.tone])):
         right = max(_BAR, round(share * COLUMN))
@@ -118,8 +121,8 @@ def _scaled(rgb: Pixels) -> Image.Image:
 
 
 def _fitted(text: str, size: int, width: float) -> str:
-    """The text, cut where it would be wider; what the font cannot show is replaced by Pillow."""
-    text = "".join(char if char.isprintable() else "?" for char in text)
+    """The text on one line, cut where it would be wider. The font knows no minus; what else it lacks becomes a box."""
+    text = "".join(char if char.isprintable() else "?" for char in text.replace("\u2212", "-"))
     if _font(size).getlength(text) <= width:
         return text
     while text and _font(size).getlength(text + "...") > width:

