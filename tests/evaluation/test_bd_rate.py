@@ -16,6 +16,19 @@ def test_a_codec_that_needs_half_the_rate_everywhere():
     assert (low, high) == (28, 37)
 
 
+def test_it_is_the_integral_between_the_curves():
+    """Bjontegaard's definition, with interpolation and integration by scipy."""
+    interpolate = pytest.importorskip("scipy.interpolate")
+    test = Curve(np.array([0.08, 0.15, 0.33, 0.9]), np.array([27.5, 30.0, 33.2, 38.0]))
+    percent, low, high = known(bd_rate(Curve(RATES, QUALITIES), test))
+    assert (low, high) == (28, 37)
+    areas = [
+        interpolate.PchipInterpolator(curve.psnr, np.log10(curve.bpp)).integrate(low, high)
+        for curve in (test, Curve(RATES, QUALITIES))
+    ]
+    assert percent == pytest.approx(100 * (10 ** ((areas[0] - areas[1]) / (high - low)) - 1))
+
+
 def test_points_may_come_in_any_order_and_useless_ones_are_ignored():
     order = np.array([2, 0, 3, 1])
     with_a_worse_one = Curve(np.append(RATES[order], 0.5) * 1.25, np.append(QUALITIES[order], 33.0))

@@ -1,7 +1,7 @@
 import pytest
 
-from psic_cli.errors import InputError, UsageError
-from psic_cli.evaluation import peers, sources
+from psic_cli.errors import InputError
+from psic_cli.evaluation import sources
 
 
 def test_labels_and_captions_are_relative_to_their_file(coloured):
@@ -53,11 +53,6 @@ def test_an_unknown_split_is_answered_with_those_that_there_are(coloured):
     with pytest.raises(InputError) as error:
         sources.read_captions(coloured / "captions.jsonl", "val")
     assert error.value.hint == "its splits: test"
-
-
-def test_an_unknown_peer_is_refused():
-    with pytest.raises(UsageError, match="unknown peer 'gif'"):
-        peers.find_peers(["jpeg", "gif"])
 
 
 def test_folders_without_pictures_and_missing_ones_are_input_errors(tmp_path):

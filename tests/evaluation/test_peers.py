@@ -1,0 +1,38 @@
+import sys
+
+import pytest
+
+from psic_cli.errors import InputError, UsageError
+from psic_cli.evaluation import peers
+from tests.evaluation.conftest import picture
+
+
+def test_an_unknown_peer_is_refused():
+    with pytest.raises(UsageError, match="unknown peer 'gif'") as error:
+        peers.find_peers(["jpeg", "gif"])
+    assert "jpegxl" in str(error.value.hint)
+
+
+def test_jpeg_xl_without_its_plug_in_is_one_clear_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    with pytest.raises(UsageError, match="Pillow has no jpegxl without its plug-in") as error:
+        peers.find_peers(["jpegxl"])
+    assert error.value.hint == "pip install pillow-jxl-plugin"
+
+
+@pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "jpeg2000", "jpegxl"])
+def test_a_peer_gives_a_curve_that_rises(name):
+    try:
+        (peer,) = peers.find_peers([name])
+    except UsageError as error:
+        pytest.skip(str(error))
+    points = peers.measure("a.png", picture(2, 96, 64), peer)
+    assert [point.setting for point in points] == list(range(len(peer.settings)))
+    assert points[0].bpp < points[-1].bpp
+    assert points[0].psnr < points[-1].psnr
+
+
+def test_a_picture_that_a_peer_cannot_code_is_an_input_error(monkeypatch):
+    (peer,) = peers.find_peers(["webp"])
+    with pytest.raises(InputError, match="wide.png: webp cannot code it"):
+        peers.measure("wide.png", picture(2, 16384, 1), peer)
