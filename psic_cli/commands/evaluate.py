@@ -154,14 +154,16 @@ def evaluate(
     qualities = _qualities(quality)
     if output is not None:
         streams.check_destination(output, overwrite=force)
+    if cache_folder is not None:
+        streams.make_folder(cache_folder)
     card = zoo.find_card(model)
 
     with streams.claim_streams() as standard:
         from psic_cli.evaluation import about, attacks, bd_rate, cache, peers, report, seeing, session, sources, tables
         from psic_cli.evaluation.agreement import read_sides
         from psic_cli.evaluation.unseen import load_classifier
-        from psic_cli.vlp.interface import load_vlp
         from psic_cli.vlp.imagenet import imagenet_classes
+        from psic_cli.vlp.interface import load_vlp
 
         questions = session.Questions(
             paths=sources.find_pictures(folder)[:limit] if folder is not None else [],
@@ -233,6 +235,8 @@ def _say_what_is_kept(kept: cache.Cache) -> None:
     """After Ctrl-C, in one line."""
     if kept.folder is None:
         terminal.announce("nothing is kept of this run", "with -o or --cache the same command goes on where it was")
+    elif not kept.folder.is_dir():
+        terminal.announce("stopped before anything was measured")
     else:
         terminal.announce(f"what is measured is kept in {name_of(kept.folder)}: the same command goes on from there")
 
