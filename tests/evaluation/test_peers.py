@@ -34,5 +34,5 @@ def test_a_peer_gives_a_curve_that_rises(name):
 
 def test_a_picture_that_a_peer_cannot_code_is_an_input_error(monkeypatch):
     (peer,) = peers.find_peers(["webp"])
-    with pytest.raises(InputError, match="wide.png: webp cannot code it"):
+    with pytest.raises(InputError, match=r"wide\.png: webp cannot code it"):
         peers.measure("wide.png", picture(2, 16384, 1), peer)
