@@ -21,7 +21,7 @@ ORIGINAL = demo/original$(suffix $(PHOTO))
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(TO_RUN) ## encode a photo and decode it with and without its key, into demo/
+demo: $(TO_RUN) ## encode a photo, decode it with and without its key, and audit it, into demo/
 	@mkdir -p demo
 	@test -e demo/key.bin || $(BIN)/psic keygen demo/key.bin
 	@cp -f "$(PHOTO)" "$(ORIGINAL)"
@@ -29,11 +29,13 @@ demo: $(TO_RUN) ## encode a photo and decode it with and without its key, into d
 	$(BIN)/psic decode --force demo/photo.psic -o demo/protected.png
 	$(BIN)/psic decode --force --condition demo/key.bin demo/photo.psic -o demo/full.png
 	$(BIN)/psic info demo/photo.psic
+	$(BIN)/psic audit --force --original "$(ORIGINAL)" --condition demo/key.bin demo/photo.psic -o demo/audit.html
 	@echo
-	@echo "Compare the three pictures, and show each to a vision-language model:"
+	@echo "Compare the three pictures, and see what two vision-language models read in them:"
 	@echo "  $(ORIGINAL)   the photo as it was"
 	@echo "  demo/protected.png  what anybody decodes from demo/photo.psic"
 	@echo "  demo/full.png       what the holder of demo/key.bin decodes from the same file"
+	@echo "  demo/audit.html     the three side by side, with what is read in each: open it in a browser"
 
 test: $(TO_TEST) ## check format, lint and types, then run all tests that need no GPU
 	$(BIN)/ruff format --check
