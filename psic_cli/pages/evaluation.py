@@ -7,11 +7,10 @@ file too. A part that was not measured has no section.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from psic_cli.pages.base import Figure, Row, data_uri, document, fragment, table
+from psic_cli.pages.base import Figure, Row, document, fragment, table
 from psic_cli.pages.figures import (
     NOTHING,
     Results,
@@ -35,22 +34,9 @@ from psic_cli.pages.readability import (
     read_rows,
     retrieval_section,
 )
-from psic_cli.picture import Pixels
+from psic_cli.pages.showing import ShownPicture
 
 _TILES_OF_MODELS = 2
-
-
-@dataclass(frozen=True)
-class ShownPicture:
-    """A picture of the page. versions: [H, W, 3] uint8 of one size, by version, the original first. psnr: dB, by
-    version, without the original.
-    """
-
-    name: str
-    quality: int
-    bpp: float
-    versions: Mapping[str, Pixels]
-    psnr: Mapping[str, float]
 
 
 def page(results: Results, pictures: Sequence[ShownPicture] = ()) -> bytes:
@@ -138,17 +124,18 @@ def _pictures_section(pictures: Sequence[ShownPicture]) -> Section | None:
 
 
 def _compare(picture: ShownPicture) -> Markup:
-    height, width = next(iter(picture.versions.values())).shape[:2]
     losses = [f"{version} {number(loss, 1)} dB" for version, loss in picture.psnr.items()]
-    caption = ", ".join([f"{width} × {height}", f"quality {picture.quality}", f"{picture.bpp:.2f} bpp", *losses])
+    caption = ", ".join(
+        [f"{picture.width} × {picture.height}", f"quality {picture.quality}", f"{picture.bpp:.2f} bpp", *losses]
+    )
     right = "protected" if "protected" in picture.versions else list(picture.versions)[-1]
     return fragment(
         "compare.html",
         name=picture.name,
         caption=caption,
-        width=width,
-        height=height,
-        pictures={version: data_uri(rgb) for version, rgb in picture.versions.items()},
+        width=picture.width,
+        height=picture.height,
+        pictures=picture.versions,
         left=next(iter(picture.versions)),
         right=right,
     )

@@ -13,7 +13,8 @@ from psic_cli.evaluation.metrics import Interval
 from psic_cli.evaluation.rate_distortion import Measured, Summary
 from psic_cli.evaluation.retrieval import Retrieval
 from psic_cli.evaluation.robustness import AttackMatrix, AttackOutcome
-from psic_cli.pages.evaluation import ShownPicture
+from psic_cli.pages.base import data_uri
+from psic_cli.pages.showing import ShownPicture
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>.png'
 QUALITIES = (25, 50, 75)
@@ -106,8 +107,10 @@ def made_results():
 def shown(name, seed):
     """A picture of 60 x 40 pixels in three versions."""
     rng = np.random.default_rng(seed)
-    versions = {v: rng.integers(0, 256, (40, 60, 3), dtype=np.uint8) for v in ("original", "full", "protected")}
-    return ShownPicture(name, 50, 0.55, versions, {"full": 31.9, "protected": 31.3})
+    versions = {
+        v: data_uri(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)) for v in ("original", "full", "protected")
+    }
+    return ShownPicture(name, 60, 40, 50, 0.55, versions, {"full": 31.9, "protected": 31.3})
 
 
 def _shown():

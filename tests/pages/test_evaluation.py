@@ -1,13 +1,8 @@
 """The page of psic evaluate: it shows what was measured and nothing else, loads nothing, and believes no name."""
 
-import base64
-import io
-
-import numpy as np
 import pytest
-from PIL import Image
 
-from psic_cli.pages.evaluation import ShownPicture, page
+from psic_cli.pages.evaluation import page
 from tests.pages.conftest import HOSTILE, MODELS, QUALITIES, shown
 from tests.pages.reading import read
 
@@ -141,16 +136,6 @@ def test_pictures_lie_over_each_other_with_a_slider(results, pictures):
         assert figure.all("input")[0].attributes["type"] == "range"
         assert figure.all("img")[0].attributes["alt"] == f"{name}, original"
         assert figure.all("option", selected="")[1].text == "protected"
-
-
-def test_a_large_picture_is_shrunk(results):
-    versions = dict.fromkeys(("original", "full", "protected"), np.zeros((400, 1200, 3), np.uint8))
-    large = ShownPicture("large.png", 50, 0.5, versions, {"full": 32.0, "protected": 31.0})
-    html = read(page(only(results), [large]))
-    assert "1200 × 400" in html.words
-    for image in html.all("img"):
-        with Image.open(io.BytesIO(base64.b64decode(image.attributes["src"].partition(",")[2]))) as picture:
-            assert picture.size == (1024, 341)
 
 
 def test_what_is_needed_to_measure_again_is_there(results):
