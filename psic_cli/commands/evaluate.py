@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +15,14 @@ import typer
 from psic_cli import zoo
 from psic_cli.commands import options
 from psic_cli.errors import InputError, PsicError, UsageError
+from psic_cli.pages.folder import RESULTS, check_report, is_report_folder, write_report
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.terminal import name_of, standard_error_is_terminal, terminal
 
 if TYPE_CHECKING:
-    from psic_cli.evaluation import cache, report, runs
+    from psic_cli.evaluation import cache, report, runs, session
+    from psic_cli.pages import showing
 
 SHIELDING = "Machine readability"
 _WIDTH = 120  # of the tables, where standard error is no terminal
@@ -47,8 +50,16 @@ def evaluate(
         bool, typer.Option("--json", metavar="", help="Results as JSON on standard output, instead of tables.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the results as JSON.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="FILE.json: the results. A folder, or a new name without a suffix: a report, as index.html and "
+            "results.json.",
+        ),
     ] = None,
+    shown: Annotated[int, typer.Option("--pictures", metavar="N", min=0, help="Pictures to look at in a report.")] = 4,
     force: options.Force = False,
     cache_folder: Annotated[
         Path | None,
@@ -152,7 +163,9 @@ def evaluate(
     if attack_names is not None and labels is None and captions is None:
         raise UsageError("--attacks needs --labels or --captions")
     qualities = _qualities(quality)
-    if output is not None:
+    if output is not None and is_report_folder(output):
+        check_report(output, overwrite=force)
+    elif output is not None:
         streams.check_destination(output, overwrite=force)
     if cache_folder is not None:
         streams.make_folder(cache_folder)
@@ -187,14 +200,10 @@ def evaluate(
         seeing.named(seers)
 
         results = report.Results(about=about.about(network, qualities, vlps, classifiers))
-        kept = cache.Cache(cache_folder or (output and output.with_name(f"{output.name}.cache")))
+        kept = cache.Cache(cache_folder or _cache_beside(output))
         means = session.Means(
             network, qualities, seeing.named(vlps.values()), seeing.named(classifiers.values()), chosen, kept
         )
-
-        def save() -> None:
-            if output is not None:
-                streams.write_file(output, report.to_json(results).encode(), overwrite=force)
 
         try:
             session.measure(questions, means, results, functools.partial(_watching, results))
@@ -203,9 +212,12 @@ def evaluate(
             raise
         except PsicError:
             if not results.is_empty:
-                save()
+                _save(results, output, force)
             raise
-        save()
+        if output is not None and is_report_folder(output):
+            _save(results, output, force, _pictures(questions, network, qualities, shown))
+        else:
+            _save(results, output, force)
         if cache_folder is None:
             kept.remove()
         if as_json:
@@ -229,6 +241,49 @@ def _check_models(
         raise UsageError("--vlp needs --labels, --captions or --agreement", hint)
     if unseen is not None and labels is None and agreement is None:
         raise UsageError("--unseen needs --labels or --agreement", hint)
+
+
+def _cache_beside(output: Path | None) -> Path | None:
+    """Where unfinished measurements are kept unless --cache says where: beside the results."""
+    if output is None:
+        return None
+    results = output / RESULTS if is_report_folder(output) else output
+    return results.with_name(f"{results.name}.cache")
+
+
+def _save(
+    results: report.Results, output: Path | None, force: bool, pictures: Sequence[showing.ShownPicture] = ()
+) -> None:
+    """The results as a file, or as a report with these pictures."""
+    from psic_cli.evaluation import report
+
+    if output is None:
+        return
+    text = report.to_json(results)
+    if is_report_folder(output):
+        from psic_cli.pages.evaluation import page
+
+        write_report(output, page(json.loads(text), pictures), text.encode(), overwrite=force)
+    else:
+        streams.write_file(output, text.encode(), overwrite=force)
+
+
+def _pictures(
+    questions: session.Questions, network: zoo.Model, qualities: list[int], count: int
+) -> list[showing.ShownPicture]:
+    """A few of what was measured, to look at. One that cannot be read was reported already."""
+    from psic_cli.pages import showing
+    from psic_cli.pages.figures import usual_quality
+
+    described = [label.path for label in questions.labels] or [row.path for row in questions.captions]
+    paths = showing.choose(questions.paths or described or questions.unlabelled, count)
+    pictures = []
+    with terminal.progress("pictures of the report", len(paths)) as advance:
+        for path in paths:
+            with contextlib.suppress(InputError):
+                pictures.append(showing.show(path, path.name, network, usual_quality(qualities)))
+            advance()
+    return pictures
 
 
 def _say_what_is_kept(kept: cache.Cache) -> None:
