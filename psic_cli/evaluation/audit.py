@@ -203,7 +203,8 @@ def losses(versions: Mapping[str, Pixels]) -> dict[str, float]:
 
 def was_trained_against(model: str, card: Mapping[str, Any]) -> bool | None:
     """Whether a codec's card lists a model, "witness:lite0" say, among its surrogates; None if it lists nothing."""
-    surrogates = card.get("training", {}).get("surrogates")
+    training = card.get("training")  # some cards have a sentence there
+    surrogates = training.get("surrogates") if isinstance(training, Mapping) else None
     if not isinstance(surrogates, list):
         return None
     family, _, name = model.partition(":")

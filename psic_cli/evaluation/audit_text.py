@@ -89,10 +89,13 @@ def to_text(audited: Sequence[Audited], width: int = 120) -> str:
     for file in audited:
         console.print(Text(f"{file.file}  {facts(file)}"))
         for audit in file.audits:
-            console.print(_table(audit, file.psnr))
+            columns = f"{audit.labels} labels: probability, similarity, label"
+            console.print(Text(f"\n{audit.model}, {role(audit.trained_against)}, {columns}"), end="")
+            console.print(_table(audit, file.psnr), end="")
             if audit.readings[0].captions:
-                console.print(_captions(audit))
-            console.print(Text(f"{audit.model}: {sentence(audit)}\n"))
+                console.print(_captions(audit), end="")
+            console.print(Text(f"{audit.model}: {sentence(audit)}"))
+        console.print()
     if len(audited) > 1:
         console.print(Text(f"{len(audited)} files"))
         for row in count(audited):
@@ -113,8 +116,7 @@ def _named(choice: Choice) -> str:
 
 
 def _table(audit: Audit, psnr: Mapping[str, float]) -> Table:
-    title = f"{audit.model}, {role(audit.trained_against)}, {audit.labels} labels: probability, similarity, label"
-    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     for heading in ("", *(reading.version for reading in audit.readings)):
         table.add_column(heading)
     columns = [audit.choices(reading.version) for reading in audit.readings]

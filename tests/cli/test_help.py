@@ -11,7 +11,7 @@ from psic_cli.bitstream.container import VERSION
 from psic_cli.shell.exit_codes import ExitCode
 from tests.cli.run import ROOT, child_environment, psic, psic_process
 
-COMMANDS = ("encode", "decode", "info", "keygen", "models")
+COMMANDS = ("encode", "decode", "info", "keygen", "models", "audit")
 
 _LOADED = """
 import json, sys

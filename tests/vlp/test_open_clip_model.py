@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from psic_cli.errors import ModelError
 from psic_cli.vlp.interface import load_vlp
+from psic_cli.vlp.open_clip_model import OpenClipModel
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -78,7 +79,7 @@ def test_a_checkpoint_is_the_same_as_torch_file_as_safetensors_and_in_a_folder(s
 @pytest.mark.parametrize("spec", ["psic-tiny-clip:tiny-clip.pt", "local-dir:whole"])
 def test_pictures_are_prepared_as_open_clip_prepares_files(saved, monkeypatch, spec, size):
     monkeypatch.chdir(saved)
-    model = load_vlp(f"open_clip:{spec}")
+    model = OpenClipModel(spec)
     config = open_clip.transform.PreprocessCfg(**model.preprocess)
     own = open_clip.transform.image_transform_v2(config, is_train=False)
     image = picture(*size)
