@@ -118,7 +118,7 @@ def test_mistyped_words_get_a_suggestion():
     assert result.code == ExitCode.USAGE
     assert result.stderr.splitlines() == [
         "psic: error: no such command 'encod'",
-        "psic: hint: did you mean 'encode', 'decode'? see psic --help",
+        "psic: hint: did you mean 'encode', 'decode', 'bench'? see psic --help",
     ]
     result = psic("encode", "--forc", "x.png")
     assert result.errors == ["psic: error: no such option: --forc"]
