@@ -31,6 +31,11 @@ class _Scale:
     variance: Tensor
 
 
+def reference(rgb: Pixels) -> Reference | None:
+    """A picture prepared for comparisons, [H, W, 3] uint8; None for one that is too small for MS-SSIM."""
+    return Reference(rgb) if min(rgb.shape[:2]) >= SMALLEST_SIDE else None
+
+
 class Reference:
     """An original, prepared for comparisons. rgb: uint8 [H, W, 3], shorter side 161 pixels or more."""
 

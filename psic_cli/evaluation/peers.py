@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, features
 
 from psic_cli.errors import InputError, UsageError
+from psic_cli.evaluation import ms_ssim
 from psic_cli.evaluation.cache import Cache, Entry, picture_hash
 from psic_cli.evaluation.metrics import psnr
 from psic_cli.picture import Pixels
@@ -32,13 +33,17 @@ class Peer:
 
 @dataclass(frozen=True)
 class PeerPoint:
-    """One picture, coded by a peer with one setting (its number in `Peer.settings`)."""
+    """One picture, coded by a peer with one setting (its number in `Peer.settings`).
+
+    psnr: dB. ms_ssim: 0..1, None for small pictures.
+    """
 
     picture: str
     peer: str
     setting: int
     bpp: float
     psnr: float
+    ms_ssim: float | None
 
 
 def _qualities(*values: int) -> tuple[dict[str, Any], ...]:
@@ -78,7 +83,8 @@ def measure(name: str, rgb: Pixels, peer: Peer, cache: Cache | None = None) -> l
     entry = kept.read(key)
     if entry is None:
         try:
-            points = [_code(rgb, peer, settings) for settings in peer.settings]
+            structure = ms_ssim.reference(rgb)
+            points = [_code(rgb, structure, peer, settings) for settings in peer.settings]
         except (OSError, ValueError) as error:
             raise InputError(f"{name}: {peer.name} cannot code it: {' '.join(str(error).split())}") from error
         entry = Entry({"points": points})
@@ -86,13 +92,17 @@ def measure(name: str, rgb: Pixels, peer: Peer, cache: Cache | None = None) -> l
     return [PeerPoint(name, peer.name, number, *point) for number, point in enumerate(entry.figures["points"])]
 
 
-def _code(rgb: Pixels, peer: Peer, settings: dict[str, Any]) -> tuple[float, float]:
-    """Bits per pixel and PSNR in dB."""
+def _code(
+    rgb: Pixels, structure: ms_ssim.Reference | None, peer: Peer, settings: dict[str, Any]
+) -> tuple[float, float, float | None]:
+    """Bits per pixel, PSNR in dB, MS-SSIM."""
     stream = io.BytesIO()
     Image.fromarray(rgb).save(stream, peer.format, **settings)
     bits = 8 * stream.tell()
-    with Image.open(stream, formats=[peer.format]) as decoded:
-        return bits / (rgb.shape[0] * rgb.shape[1]), psnr(rgb, np.asarray(decoded.convert("RGB")))
+    with Image.open(stream, formats=[peer.format]) as image:
+        decoded = np.asarray(image.convert("RGB"))
+    similar = None if structure is None else structure.similarity(decoded)
+    return bits / (rgb.shape[0] * rgb.shape[1]), psnr(rgb, decoded), similar
 
 
 def _register(plugin: str, name: str) -> None:

@@ -69,7 +69,7 @@ class _Reference:
 
     def __init__(self, rgb: Pixels) -> None:
         self.rgb = rgb
-        self.structure = ms_ssim.Reference(rgb) if min(rgb.shape[:2]) >= ms_ssim.SMALLEST_SIDE else None
+        self.structure = ms_ssim.reference(rgb)
 
     def compare(self, coded: Coded) -> dict[str, object]:
         """The figures of `Measured`."""

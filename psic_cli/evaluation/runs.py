@@ -37,12 +37,13 @@ class Watch:
 
 @dataclass(frozen=True)
 class PeerSummary:
-    """A peer with one setting, means over the pictures."""
+    """A peer with one setting, means over the pictures; ms_ssim over those that are large enough, None if none is."""
 
     peer: str
     setting: dict[str, object]
     bpp: Interval
     psnr: Interval
+    ms_ssim: Interval | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def measure_rate_distortion(
         peer.name: _peer_curve([p for p in points if p.peer == peer.name], len(peer.settings)) for peer in compared
     }
     bd_rates, notes = _compare(rows, qualities, curves)
-    return RateDistortion(summaries, _summarise_peers(compared, curves), bd_rates, notes, rows)
+    return RateDistortion(summaries, _summarise_peers(compared, points), bd_rates, notes, rows)
 
 
 def each(paths: Sequence[Path], work: Callable[[int, Pixels], None], watch: Watch, cache: Cache) -> list[int]:
@@ -142,10 +143,19 @@ def _peer_curve(points: Sequence[peers.PeerPoint], settings: int) -> bd_rate.Cur
     return bd_rate.Curve(bpp, psnr)
 
 
-def _summarise_peers(compared: Sequence[peers.Peer], curves: Mapping[str, bd_rate.Curve]) -> list[PeerSummary]:
-    return [
-        PeerSummary(peer.name, dict(setting), average(curve.bpp[:, number]), average(curve.psnr[:, number]))
-        for peer in compared
-        for curve in [curves[peer.name]]
-        for number, setting in enumerate(peer.settings)
-    ]
+def _summarise_peers(compared: Sequence[peers.Peer], points: Sequence[peers.PeerPoint]) -> list[PeerSummary]:
+    summaries = []
+    for peer in compared:
+        for number, setting in enumerate(peer.settings):
+            of_setting = [point for point in points if (point.peer, point.setting) == (peer.name, number)]
+            similar = [point.ms_ssim for point in of_setting if point.ms_ssim is not None]
+            summaries.append(
+                PeerSummary(
+                    peer=peer.name,
+                    setting=dict(setting),
+                    bpp=average([point.bpp for point in of_setting]),
+                    psnr=average([point.psnr for point in of_setting]),
+                    ms_ssim=average(similar) if similar else None,
+                )
+            )
+    return summaries

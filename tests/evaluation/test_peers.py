@@ -4,7 +4,7 @@ import pytest
 
 from psic_cli.errors import InputError, UsageError
 from psic_cli.evaluation import peers
-from tests.evaluation.conftest import picture
+from tests.evaluation.conftest import known, picture
 
 
 def test_an_unknown_peer_is_refused():
@@ -26,10 +26,16 @@ def test_a_peer_gives_a_curve_that_rises(name):
         (peer,) = peers.find_peers([name])
     except UsageError as error:
         pytest.skip(str(error))
-    points = peers.measure("a.png", picture(2, 96, 64), peer)
+    points = peers.measure("a.png", picture(2, 170, 161), peer)
     assert [point.setting for point in points] == list(range(len(peer.settings)))
     assert points[0].bpp < points[-1].bpp
     assert points[0].psnr < points[-1].psnr
+    assert known(points[0].ms_ssim) < known(points[-1].ms_ssim) <= 1
+
+
+def test_small_pictures_have_no_ms_ssim():
+    (peer,) = peers.find_peers(["jpeg"])
+    assert peers.measure("a.png", picture(2, 96, 64), peer)[0].ms_ssim is None
 
 
 def test_a_picture_that_a_peer_cannot_code_is_an_input_error(monkeypatch):
