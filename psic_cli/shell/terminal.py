@@ -133,10 +133,10 @@ class TimeLeft:
     def __str__(self) -> str:
         if not self._worked:
             return ""
-        each = self._seconds / self._worked
-        # The picture at hand may take longer than the mean; those after it are still to come.
-        this_one = max(0.0, each - (self._clock() - self._last))
-        return f"{seconds_text(this_one + each * max(0, self._left - 1))} left"
+        spent = self._clock() - self._last  # on the picture at hand, which counts once it is slower than the others
+        each = max(self._seconds / self._worked, (self._seconds + spent) / (self._worked + 1))
+        seconds = max(0.0, each - spent) + each * max(0, self._left - 1)
+        return f"{seconds_text(seconds)} left" if seconds else "longer than expected"
 
 
 terminal = Terminal()
