@@ -37,7 +37,7 @@ def to_json(results: Results) -> str:
 
     about: command (a line for a shell), psic, code (a hash over the sources that figures come from), python, platform,
         packages {name: version}, device, precision, model, weights_hash, weights_sha256, qualities,
-        vlps and unseen: [{name, spec, sha256}].
+        vlps and unseen: [{name, spec, sha256}], the hash being over the weights as they are loaded, not over a file.
     rate_distortion: summaries, pictures, peers, bd_rates, notes.
     classification: versions (bpp and PSNR), zero_shot (a row for each vision-language model, version and quality),
         unseen (the same for plain classifiers), machine (full against machine version: model, quality, bpp, full,

@@ -131,11 +131,11 @@ class TimeLeft:
         self._last = now
 
     def __str__(self) -> str:
-        if not self._worked:
+        if not self._worked or self._left <= 0:
             return ""
         spent = self._clock() - self._last  # on the picture at hand, which counts once it is slower than the others
         each = max(self._seconds / self._worked, (self._seconds + spent) / (self._worked + 1))
-        seconds = max(0.0, each - spent) + each * max(0, self._left - 1)
+        seconds = max(0.0, each - spent) + each * (self._left - 1)
         return f"{seconds_text(seconds)} left" if seconds else "longer than expected"
 
 

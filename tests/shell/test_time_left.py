@@ -44,6 +44,8 @@ def test_the_last_picture_is_never_said_to_take_no_time():
     left.advance()
     clock.now += 90
     assert str(left) == "longer than expected"
+    left.advance()
+    assert str(left) == ""
 
 
 def test_pictures_that_were_there_already_do_not_make_the_rest_look_quick():
