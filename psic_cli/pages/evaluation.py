@@ -177,6 +177,7 @@ def _method_section(results: Results) -> Section:
     command = Markup("<pre>{}</pre>").format(about["command"]) if about.get("command") else Markup("")
     facts = {
         "psic": about.get("psic"),
+        "hash of what measures": about.get("code"),
         "model": about["model"],
         "weights": about.get("weights_sha256") or about.get("weights_hash"),
         "device": " ".join(str(about[key]) for key in ("device", "precision") if about.get(key)),

@@ -137,7 +137,9 @@ def _rate_distortion():
             )
         )
     peers = [
-        runs.PeerSummary(peer, {"quality": q}, measured(0.2 + q / 100), measured(27 + q / 12 + plus))
+        runs.PeerSummary(
+            peer, {"quality": q}, measured(0.2 + q / 100), measured(27 + q / 12 + plus), measured(0.9 + q / 1000)
+        )
         for peer, plus in (("jpeg", 0), ("webp", 1.5))
         for q in (20, 40, 60, 300)
     ]
