@@ -34,8 +34,8 @@ class StageConfig:
     """One of the two stages."""
 
     steps: int = 10000
-    batch: int = 8
-    crop: int = 256  # pixels
+    batch: int = 8  # pictures, in each process; in the second stage as many pixels as so many of 224 x 224 have
+    crop: int = 256  # pixels; the second stage takes whole pictures
     learning_rate: float = 1e-3
     warm_up: int = 200  # steps
     clip_norm: float = 1.0

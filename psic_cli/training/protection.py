@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SIDES = [224, 224, 224, 256, 320, 448]  # pixels, one is drawn for each batch
 LARGE_SIDES = [640, 896, 1280]  # also drawn, the larger the less often, where the data has large photos
-PIXELS = 8 * 224 * 224  # per batch
+PICTURE_PIXELS = 224 * 224  # that count as one picture of a batch
 EXTRA_EVERY = 4  # machine and forced decodes take turns, each in one step of so many
 VISIBLE = 0.5  # of the protected version's distortion: change that people see, weighted by where they see it
 BANDS = 4  # ranges of quality levels, each with budgets of its own: what a shield costs differs between them
@@ -107,7 +107,7 @@ class ProtectionStage:
         return [{"params": [p for module in modules for p in module.parameters() if p.requires_grad]}]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
-        batch = self.source.next_batch(PIXELS)
+        batch = self.source.next_batch(self.config.batch * PICTURE_PIXELS)
         x = batch.x.contiguous(memory_format=torch.channels_last)
         level = torch.randint(self.run.network.config.levels, (len(x),), device=x.device)
         strength = self._draw_strength(x)

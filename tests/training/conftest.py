@@ -73,7 +73,7 @@ def protected_config(config) -> TrainingConfig:
         config,
         validate_every=1000,  # and once at the end
         compression=dataclasses.replace(config.compression, steps=0),
-        protection=ProtectionConfig(steps=6, warm_up=2, vlps=["fake:one", "fake:two"], private_share=0.2),
+        protection=ProtectionConfig(steps=6, warm_up=2, batch=2, vlps=["fake:one", "fake:two"], private_share=0.2),
     )
 
 

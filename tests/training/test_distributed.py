@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from psic_cli.training.loop import Run
 ROOT = Path(__file__).parent.parent.parent
 
 WORKER = """
-import pickle, sys
+import pickle, signal, sys
 from pathlib import Path
 import torch
 from psic_cli.training import distributed, loop, protection, shield
@@ -27,27 +28,37 @@ from tests.training.models import SmallModel
 
 torch.set_num_threads(1)
 shield.load_vlp = lambda spec, device: SmallModel(spec)
-protection.SIDES, protection.PIXELS, protection.JUDGED = [64], 2 * 64 * 64, 1
-config, folder = pickle.loads(Path(sys.argv[1]).read_bytes())
+protection.SIDES, protection.PICTURE_PIXELS, protection.JUDGED = [64], 64 * 64, 1
+config, folder, stop_in = pickle.loads(Path(sys.argv[1]).read_bytes())
 seen = []
 original = protection.ProtectionStage.loss
 def loss(self):
+    if len(seen) == stop_in and distributed.rank() == 1:
+        signal.raise_signal(signal.SIGTERM)
     found = original(self)
     seen.append(found[0].item())
     return found
 protection.ProtectionStage.loss = loss
-run = loop.train(config, Path(folder))
+try:
+    run = loop.train(config, Path(folder))
+except KeyboardInterrupt:
+    sys.exit(130)
 state = {key: value.clone() for key, value in run.network.state_dict().items()}
 torch.save((state, seen), Path(folder) / f"result{distributed.rank()}.pt")
 """
 
 
-def train_in_two(config: TrainingConfig, folder: Path, port: int) -> list[tuple[dict[str, torch.Tensor], list[float]]]:
-    """The network's state and the losses of each process."""
+Result = tuple[dict[str, torch.Tensor], list[float]]
+
+
+def train_in_two(config: TrainingConfig, folder: Path, stop_in: int = -1) -> list[Result]:
+    """The network's state and the losses of the protection stage in each process. In step `stop_in` of that stage,
+    counted from 0, the second process gets a signal; then there are no results.
+    """
     folder.mkdir(exist_ok=True)
     task = folder / "task"
-    task.write_bytes(pickle.dumps((config, str(folder))))
-    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    task.write_bytes(pickle.dumps((config, str(folder), stop_in)))
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(task)],
@@ -63,13 +74,11 @@ def train_in_two(config: TrainingConfig, folder: Path, port: int) -> list[tuple[
     finally:
         for worker in workers:
             worker.kill()
-    assert [worker.returncode for worker in workers] == [0, 0], words
-    return [torch.load(folder / f"result{rank}.pt") for rank in range(2)]
+    assert [worker.returncode for worker in workers] == [0 if stop_in < 0 else 130] * 2, words
+    return [] if stop_in >= 0 else [torch.load(folder / f"result{rank}.pt") for rank in range(2)]
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         return int(place.getsockname()[1])
@@ -83,7 +92,7 @@ def test_two_processes_train_one_network_and_go_on_after_a_stop(protected_config
         compression=dataclasses.replace(protected_config.compression, steps=1),
         protection=dataclasses.replace(protected_config.protection, steps=4),
     )
-    (first, losses), (second, others) = train_in_two(config, tmp_path / "whole", free_port())
+    (first, losses), (second, others) = train_in_two(config, tmp_path / "whole")
     assert len(losses) == len(others) == 4
     assert losses != others  # their pictures differ
     for key, value in first.items():
@@ -95,6 +104,12 @@ def test_two_processes_train_one_network_and_go_on_after_a_stop(protected_config
     alone = Run(config, tmp_path / "whole", "cpu")  # one process reads what two have written
     alone.load()
     assert alone.finished == ["compression", "protection"]
+
+    train_in_two(config, tmp_path / "stopped", stop_in=1)  # one process is told, both stop
+    (resumed, later), (_, others_later) = train_in_two(config, tmp_path / "stopped")
+    assert (later, others_later) == (losses[2:], others[2:])
+    for key, value in first.items():
+        assert torch.equal(value, resumed[key]), key
 
 
 # In one process nothing happens

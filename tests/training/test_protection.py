@@ -32,7 +32,7 @@ def _small_scale(monkeypatch):
     monkeypatch.setattr(shield, "load_vlp", lambda spec, device: SmallModel(spec))
     monkeypatch.setattr(protection, "JUDGED", 4)
     monkeypatch.setattr(protection, "SIDES", [64, 96])
-    monkeypatch.setattr(protection, "PIXELS", 2 * 96 * 96)
+    monkeypatch.setattr(protection, "PICTURE_PIXELS", 96 * 96)
 
 
 def frozen_parts(network: PsicNetwork) -> dict[str, torch.Tensor]:
