@@ -43,7 +43,7 @@ class PeerSummary:
     setting: dict[str, object]
     bpp: Interval
     psnr: Interval
-    ms_ssim: Interval | None
+    ms_ssim: Interval | None = None
 
 
 @dataclass(frozen=True)
