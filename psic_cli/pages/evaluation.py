@@ -36,6 +36,7 @@ from psic_cli.pages.readability import (
 )
 from psic_cli.pages.showing import ShownPicture
 
+FEW_PICTURES = 20  # below that a bootstrap says little
 _TILES_OF_MODELS = 2
 
 
@@ -103,10 +104,12 @@ def _tiles(results: Results) -> list[Tile]:
                 if (row["model"], row["quality"], row["version"]) == (model, usual, "protected"):
                     note = f"of what it reads in originals ({percent_span(row['kept'])})"
                     tiles.append(Tile(f"{model} reads protected", percent(row["kept"]["value"]), note))
-    weakest = [row for row in (results.get("attacks") or {}).get("outcomes", []) if row["remaining"]]
-    if weakest:
+    attacked = [row for row in (results.get("attacks") or {}).get("outcomes", []) if row["remaining"]]
+    if attacked:
+        usual = usual_quality(row["quality"] for row in attacked)
+        weakest = [row for row in attacked if row["quality"] == usual]
         row = min(weakest, key=lambda row: row["remaining"]["value"])
-        note = f"{row['attack']}, {row['model']}, quality {row['quality']}"
+        note = f"{row['attack']}, {row['model']} ({percent_span(row['remaining'])})"
         tiles.append(Tile("Shield left after the strongest attack", percent(row["remaining"]["value"]), note))
     return tiles
 
@@ -165,16 +168,28 @@ def _limits_section(results: Results, pictures: bool) -> Section:
         "Intervals say how far a figure would move with another draw of pictures like these. They say nothing about "
         "pictures of another kind."
     )
+    counts = [row["pictures"] for rows in _all_rows(results) for row in rows]
+    if counts and min(counts) < FEW_PICTURES:
+        lines.append(f"Some figures come from {plural(min(counts), 'picture')} alone: their intervals are rough.")
     if failures := results.get("failures"):
         lines.append(f"{plural(len(failures), 'picture')} could not be read and is left out: {'; '.join(failures)}.")
     items = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
     return Section("limits", "Limits", "", Markup('<ul class="plain">{}</ul>').format(items))
 
 
+def _all_rows(results: Results) -> list[Sequence[Results]]:
+    """The rows of every part that say how many pictures they come from."""
+    parts = (("rate_distortion", "summaries"), ("retrieval", "retrieval"), ("attacks", "outcomes"))
+    named = [(results.get(part) or {}).get(rows, []) for part, rows in parts]
+    return [*named, read_rows(results), results.get("agreement") or []]
+
+
 def _method_section(results: Results) -> Section:
     """Everything that is needed to measure the same again."""
     about = results["about"]
-    command = Markup("<pre>{}</pre>").format(about["command"]) if about.get("command") else Markup("")
+    # Words stay whole where the line is broken, so that no option loses its dashes.
+    words = Markup(" ").join(Markup("<span>{}</span>").format(word) for word in about.get("command", "").split(" "))
+    command = Markup("<pre>{}</pre>").format(words) if about.get("command") else Markup("")
     facts = {
         "psic": about.get("psic"),
         "hash of what measures": about.get("code"),

@@ -137,7 +137,8 @@ def agreement_section(results: Results) -> Section | None:
         f"{quality}. Low is well protected."
     )
     whole = folded("All figures", table("Agreement with the original", columns, cells, words=3))
-    return Section("sizes", "Small and large pictures", lead, grid(cards, close=True) + whole)
+    title = "Small and large pictures" if len({row["side"] for row in rows}) > 1 else "Pictures without labels"
+    return Section("sizes", title, lead, grid(cards, close=True) + whole)
 
 
 def retrieval_section(results: Results) -> Section | None:

@@ -144,7 +144,8 @@ def test_pictures_lie_over_each_other_with_a_slider(results, pictures):
 def test_what_is_needed_to_measure_again_is_there(results):
     method = sections(read(page(results)))["method"].words
     about = results["about"]
-    for fact in (about["command"], about["weights_sha256"], about["platform"], "2.13.0", "ab" * 32, "cd" * 32):
+    assert "".join(about["command"].split()) in "".join(method.split())
+    for fact in (about["weights_sha256"], about["platform"], "2.13.0", "ab" * 32, "cd" * 32):
         assert fact in method
 
 
@@ -153,6 +154,8 @@ def test_limits_name_the_models_and_what_was_left_out(results):
     for model in MODELS:
         assert model in limits
     assert "the picture ends too early" in limits
+    assert "from 12 pictures alone" in limits
+    assert "pictures alone" not in sections(read(page(only(results, "rate_distortion"))))["limits"].words
     assert "No model was asked" in sections(read(page(only(results))))["limits"].words
 
 
