@@ -8,10 +8,10 @@ import pytest
 
 from psic_cli import zoo
 from psic_cli.benchmark import measure, report
-from psic_cli.benchmark.contenders import PillowCodec, check_names, quality_near
+from psic_cli.benchmark.contenders import PillowCodec, PsicCodec, check_names, quality_near
 from psic_cli.benchmark.pictures import made_picture
 from psic_cli.benchmark.processes import CommandFailed, Spent, TookTooLong
-from psic_cli.benchmark.results import Lap, Results, spread, timing
+from psic_cli.benchmark.results import Lap, Results, Skipped, spread, timing
 from psic_cli.errors import UsageError
 
 
@@ -31,7 +31,9 @@ def test_ratios_are_taken_within_each_repetition():
 
 
 def test_codecs_take_turns_and_what_takes_too_long_is_not_tried_again(setup, monkeypatch):
-    calls, skipped, steps = [], [], []
+    calls: list[str] = []
+    skipped: list[Skipped] = []
+    steps: list[int] = []
 
     def spend(command, threads, limit_seconds=0.0):
         if "webp" in command:
@@ -41,11 +43,16 @@ def test_codecs_take_turns_and_what_takes_too_long_is_not_tried_again(setup, mon
 
     monkeypatch.setattr(measure, "measure", spend)
     bench = measure.Bench(setup, advance=lambda: steps.append(1), on_skip=skipped.append)
-    for kind in (measure.PsicCodec, PillowCodec):
-        encode = kind.encode
-        monkeypatch.setattr(
-            kind, "encode", lambda self, rgb, encode=encode: (calls.append(self.name), encode(self, rgb))[1]
-        )
+
+    def noting(encode):
+        def call(self, rgb):
+            calls.append(self.name)
+            return encode(self, rgb)
+
+        return call
+
+    for kind in (PsicCodec, PillowCodec):
+        monkeypatch.setattr(kind, "encode", noting(kind.encode))
     first = bench.one_size(made_picture(0.002))
     assert calls[-4:] == ["psic", "jpeg"] * 2
     assert [row.name for row in first.rows] == ["psic", "jpeg"]

@@ -20,7 +20,7 @@ BITS = 6000
 def test_a_network_codes_stand_in_latents_to_real_bytes_and_reads_them_back(name):
     rgb = made_picture(0.006)
     codec = NetworkCodec(name)
-    codec.prepare(*rgb.shape[:2], BITS)
+    codec.prepare(rgb.shape[0], rgb.shape[1], BITS)
     seen = []
     codec.network.g_s.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
     data = codec.encode(rgb)
