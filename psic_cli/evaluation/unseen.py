@@ -72,7 +72,7 @@ def load_classifier(spec: str, device: str = "cpu") -> Classifier:
     try:
         import timm
     except ImportError as error:
-        raise ModelError(f"{spec} needs the package timm", "pip install 'psic[train]'") from error
+        raise ModelError(f"{spec} needs the package timm", "pip install timm") from error
 
     if not timm.is_model(name):
         raise ModelError(f"timm has no model {name!r}", "timm.list_models() in Python lists them")

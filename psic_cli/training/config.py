@@ -48,16 +48,18 @@ class ProtectionConfig(StageConfig):
     """The second stage: encoder and entropy network are frozen, the synthesis and CLTG learn the conditions."""
 
     vlps: list[str] = field(default_factory=list)  # the surrogates, e.g. "witness:lite0"; see psic_cli/vlp
-    budget_db: float = 1.2  # what the protected version may lose against the full one, PSNR
+    budget_db: float = 1.5  # what the protected version may lose against the full one, PSNR
     judges: list[str] = field(default_factory=list)  # only measured in validation, never trained against
     shield: str = "uaeo"  # what misleads: "cosine" to the original's embedding, or "uaeo": that and the captions
-    uaeo_weight: float = 1.0  # of the captions, against the cosine
+    uaeo_weight: float = 0.5  # of the captions, against the cosine
     surrogates_per_step: int = 0  # drawn anew in each step, to save time; 0: all
     objective: str = "budget"  # how shield and distortion are weighed: see multi_objective.py
     fixed_weight: float = 2.0  # of the protected version's distortion where the objective is "fixed"
     private_share: float = 0.10  # of the bits, sealed
-    learning_rate: float = 3e-4
-    warm_up: int = 100
+    learning_rate: float = 4e-4
+    warm_up: int = 30
+    # Not Muon: it moves all directions of a matrix alike, the full version with them; what parts versions has low rank
+    optimiser: str = "adamw"
     forced_weight: float = 0.1  # of the shield on what can be had without the key under the full condition
     # For comparison only (configs/ablations):
     two_decoders: bool = False  # a second synthesis for what is misread, instead of CLTG's biases; not exported

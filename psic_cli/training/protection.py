@@ -29,22 +29,27 @@ if TYPE_CHECKING:
 SIDES = [224, 224, 224, 256, 320, 448]  # pixels, one is drawn for each batch
 LARGE_SIDES = [640, 896, 1280]  # also drawn, the larger the less often, where the data has large photos
 PICTURE_PIXELS = 224 * 224  # that count as one picture of a batch
-EXTRA_EVERY = 4  # machine and forced decodes take turns, each in one step of so many
-VISIBLE = 0.5  # of the protected version's distortion: change that people see, weighted by where they see it
-BANDS = 4  # ranges of quality levels, each with budgets of its own: what a shield costs differs between them
+FULL_EVERY = 2  # steps; the full version is learned in one of so many, with as much more weight: half the price
+EXTRA_EVERY = 6  # machine and forced decodes take turns, each in one step of so many
+VISIBLE = 0.4  # of the protected version's distortion: error that people see, weighted by where they see it
+FAST = 1.5  # learning rate of what makes versions differ, against the rest: the others must stay where they are
+# Ranges of quality levels and of picture sizes, each with budgets of its own: what a shield costs differs between them
+BANDS = 4
+SIZES = [256, 448]  # pixels: up to the first, up to the second, larger
+SEALING_ALONE = 0.45  # of the budget; a shield that may cost less has a limit that it cannot keep
 WEAKEST = 0.2  # shield strength that is trained; below it lies the forced decode, which must not be readable
 JUDGED = 32  # held-out pictures of 224 pixels for validation
 LARGE_EVERY = 8  # of the large photos one in so many is held out too
 LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
 
 
-def allowed_loss(full_psnr: Tensor, budget_db: float, strength: Tensor | float = 1.0) -> Tensor:
+def allowed_loss(full_psnr: Tensor, budget_db: float, strength: Tensor) -> Tensor:
     """Decibels that the protected version may lose: the budget, and half of what the full version has above 33 dB; in
-    proportion to the shield's strength.
+    proportion to the shield's strength, but for the weakest, since sealing alone costs something.
 
     Where the full version is excellent, sealing a tenth of the bits alone costs more than the budget.
     """
-    return strength * (budget_db + 0.5 * (full_psnr - 33.0).clamp_min(0))
+    return strength.clamp_min(SEALING_ALONE) * (budget_db + 0.5 * (full_psnr - 33.0).clamp_min(0))
 
 
 class ProtectionStage:
@@ -55,7 +60,7 @@ class ProtectionStage:
     """
 
     name = "protection"
-    FULL = 3.0  # so that the full version keeps its quality beside all the others
+    FULL = 4.0  # so that the full version keeps its quality beside all the others
     SHIELD = 20.0  # decibels that a cosine of 1 is worth; the budget's weight finds the balance
 
     def __init__(self, run: Run, fresh: bool) -> None:
@@ -67,8 +72,8 @@ class ProtectionStage:
         self._read_pictures()
         self.generator = np.random.default_rng(run.config.seed + 1000 * distributed.rank() + 1)
         self.journey = Journey(self.generator)
-        # For each band one budget of the weaker shields and one of the strongest.
-        self.budgets = [Budget(weight=2.0, pace=0.03) for _ in range(2 * BANDS)]
+        # For each band and size one budget of the weaker shields and one of the strongest.
+        self.budgets = [Budget(weight=1.5, pace=0.06) for _ in range(2 * BANDS * (len(SIZES) + 1))]
         self.steps = 0
         run.network.requires_grad_(False).eval()
         run.network.g_s.requires_grad_(True).train()
@@ -103,8 +108,14 @@ class ProtectionStage:
                 torch.nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        modules = [self.run.network.g_s, *([self.versions.second] if self.versions.second is not None else [])]
-        return [{"params": [p for module in modules for p in module.parameters() if p.requires_grad]}]
+        g_s = self.run.network.g_s
+        modules = [g_s, *([self.versions.second] if self.versions.second is not None else [])]
+        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        telling = {id(p) for part in (g_s.cltg, g_s.from_sealed) if part is not None for p in part.parameters()}
+        return [
+            {"params": [p for p in parameters if id(p) not in telling]},
+            {"params": [p for p in parameters if id(p) in telling], "factor": FAST},
+        ]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         batch = self.source.next_batch(self.config.batch * PICTURE_PIXELS)
@@ -116,18 +127,23 @@ class ProtectionStage:
             latents = self.versions.latents(x, level)
             with torch.no_grad():
                 originals = [model.encode_image(x) for model in models]
-            x_full = self.versions.decode(latents.full, x.shape[2], torch.zeros_like(strength))
+            with torch.set_grad_enabled(self._learns_full):
+                x_full = self.versions.decode(latents.full, x.shape[2], torch.zeros_like(strength))
             full = decibels((x_full - x).square().mean((1, 2, 3)))
             captions = self._captions(models, originals, batch.numbers) if self.config.shield == "uaeo" else None
-            loss, figures = self._protected(x, x_full, full, latents, level, strength, models, originals, captions)
+            loss, figures = self._protected(x, full, latents, level, strength, models, originals, captions)
             extra = self._extra(x, x_full, latents, models, originals)
         self.steps += 1
         return loss if extra is None else loss + extra, {"full": -full.mean().item(), **figures}
 
+    @property
+    def _learns_full(self) -> bool:
+        return self.steps % FULL_EVERY == 0 or self.config.objective == "mgda-parameters"  # which weighs all three
+
     def _draw_strength(self, x: Tensor) -> Tensor:
-        """[B, 1]: 1 half of the time; else between the weakest and 1."""
+        """[B, 1]: 1 three times out of four; else between the weakest and 1."""
         strength = WEAKEST + (1 - WEAKEST) * torch.rand(len(x), 1, device=x.device)
-        strongest = torch.rand_like(strength) < (1.0 if self.config.two_decoders else 0.5)
+        strongest = torch.rand_like(strength) < (1.0 if self.config.two_decoders else 0.75)
         return torch.where(strongest, torch.ones_like(strength), strength)
 
     def _captions(self, models: list[VisionLanguageModel], originals: list[Tensor], numbers: list[int]) -> list[Tensor]:
@@ -138,7 +154,6 @@ class ProtectionStage:
     def _protected(
         self,
         x: Tensor,
-        x_full: Tensor,
         full: Tensor,
         latents: Latents,
         level: Tensor,
@@ -154,22 +169,24 @@ class ProtectionStage:
         misled, cosine = shield_loss(models, seen, originals, captions, self.config.uaeo_weight)
         shield = self.SHIELD * (strength[:, 0] * misled).mean()
         excess = protected - full.detach() - allowed_loss(-full.detach(), self.config.budget_db, strength[:, 0])
-        kept = self.FULL * full.mean()
+        kept = self.FULL * FULL_EVERY * full.mean() if self._learns_full else torch.zeros_like(full.mean())
         figures = {"protected": -protected.mean().item(), "cosine": _mean_where(cosine, strength[:, 0] == 1)}
         if self.config.objective == "mgda":
             combined, weights = combine_at(x_protected, [shield, excess.clamp_min(0).mean()])
             return kept + combined, {**figures, "shield_weight": float(weights[0])}
         if self.config.objective == "mgda-parameters":
             losses = [kept, shield, excess.clamp_min(0).mean()]
-            parameters = self.parameter_groups()[0]["params"]
+            parameters = [p for group in self.parameter_groups() for p in group["params"]]
             weights = weights_for_parameters(losses, parameters)
             total = torch.stack([w * one for w, one in zip(weights.tolist(), losses, strict=True)]).sum()
             return total, {**figures, "shield_weight": float(weights[1])}
-        seen_change = decibels(visibility(x_protected - x_full.detach(), x))
-        distortion = (1 - VISIBLE) * protected + VISIBLE * seen_change
+        # Of the error, not of the difference to the full version: in decibels the first small difference would cost
+        # most, and the two versions would never part.
+        distortion = (1 - VISIBLE) * protected + VISIBLE * decibels(visibility(x_protected - x, x))
         if self.config.objective == "fixed":
             return kept + shield + self.config.fixed_weight * distortion.mean(), figures
-        group = 2 * (level * BANDS // self.run.network.config.levels) + (strength[:, 0] == 1).long()
+        band = level * BANDS // self.run.network.config.levels + BANDS * sum(x.shape[2] > size for size in SIZES)
+        group = 2 * band + (strength[:, 0] == 1).long()
         weight = torch.tensor([budget.weight for budget in self.budgets], device=x.device)[group]
         self._hold_budgets(excess.detach(), group)
         figures["budget_weight"] = weight.mean().item()
@@ -200,7 +217,7 @@ class ProtectionStage:
             pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
             lost = machine.machine_loss(models, shown(x_machine), x, originals, number, self.generator)
             return self.SHIELD * lost.mean() + pixels.mean()
-        if turn == EXTRA_EVERY // 2:
+        if turn == FULL_EVERY:
             # Both have the full version's condition: what spoils one must not spoil the other.
             y_hat = latents.forged if number % 2 else latents.public
             forced = recognition(models, shown(self.versions.decode(y_hat, x.shape[2], none)), originals)

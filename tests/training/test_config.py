@@ -50,7 +50,7 @@ def test_what_is_written_is_what_is_meant(tmp_path):
     assert found.network == dataclasses.replace(NetworkConfig(), latents=96)
     assert (found.compression.steps, found.compression.learning_rate, found.compression.batch) == (5, 1e-4, 8)
     assert (found.protection.vlps, found.protection.budget_db) == (["witness:x"], 2)
-    assert found.protection.learning_rate == 3e-4
+    assert found.protection.learning_rate == 4e-4
 
 
 @pytest.mark.parametrize(
