@@ -130,10 +130,7 @@ class Bench:
                 for what, command in commands.items():
                     spent[what].append(measure(command, self.setup.threads))
                 self.advance()
-        return [
-            StartUp(what, spread([one.seconds for one in each]), max(one.peak_bytes or 0 for one in each) or None)
-            for what, each in spent.items()
-        ]
+        return [_start_up(what, each) for what, each in spent.items()]
 
     def _contender(self, name: str, rgb: Pixels, bits: int) -> Contender:
         """Ready for one picture. A codec of Pillow gets the quality at which its files are about as large as psic's."""
@@ -208,6 +205,12 @@ def _network(name: str, model: Model) -> NetworkCodec:
     from psic_cli.benchmark.networks import NetworkCodec
 
     return NetworkCodec(name, list(dict.fromkeys([torch.float32, model.precision])))
+
+
+def _start_up(what: str, spent: Sequence[Spent]) -> StartUp:
+    cpu = [one.cpu_seconds for one in spent if one.cpu_seconds is not None]
+    peaks = [one.peak_bytes for one in spent if one.peak_bytes is not None]
+    return StartUp(what, spread([one.seconds for one in spent]), spread(cpu) if cpu else None, max(peaks, default=None))
 
 
 def _timed(action: Callable[[], T]) -> tuple[T, Lap]:

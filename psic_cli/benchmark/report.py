@@ -80,10 +80,10 @@ def _costs(results: Results) -> Table:
 
 
 def _start_up(results: Results) -> Table:
-    table = _table("Start-up, in a fresh process", "codec", "seconds", "peak MB")
+    table = _table("Start-up, in a fresh process", "codec", "seconds", "CPU seconds", "peak MB")
     table.columns[0].header = "command"
     for row in results.start_up:
-        table.add_row(row.what, _spread(row.seconds), _megabytes(row.peak_bytes))
+        table.add_row(row.what, _spread(row.seconds), _spread(row.cpu_seconds), _megabytes(row.peak_bytes))
     return table
 
 
@@ -91,8 +91,10 @@ def _timing(timing: Timing) -> tuple[str, str, str]:
     return _spread(timing.seconds), _spread(timing.ratio), f"{timing.cpu_ratio.median:.3g}"
 
 
-def _spread(spread: Spread) -> str:
+def _spread(spread: Spread | None) -> str:
     """The median, and least to most below."""
+    if spread is None:
+        return NOTHING
     return f"{spread.median:.3g}\n{spread.low:.3g}..{spread.high:.3g}"
 
 

@@ -67,10 +67,11 @@ class Skipped:
 
 @dataclass(frozen=True)
 class StartUp:
-    """A fresh process that hardly does more than start."""
+    """A fresh process that hardly does more than start. None: where the system does not tell."""
 
     what: str
     seconds: Spread
+    cpu_seconds: Spread | None
     peak_bytes: int | None
 
 
