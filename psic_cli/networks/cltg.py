@@ -56,10 +56,11 @@ class ConditionalLatentTriggerGenerator(nn.Module):
     """Condition -> biases for every slot of the synthesis (PSIC, arXiv 2506.15201; UG-ICM's PCDM, arXiv 2501.04579, is
     the same).
 
-        condition [B, 3] -> Fourier features -> Linear, ReLU, Linear, ReLU [B, 512] -> one bias-free Linear head per
+        condition [B, 3] -> Fourier features -> Linear, SiLU, Linear, SiLU [B, 512] -> one bias-free Linear head per
             slot [B, width]
 
-    Heads start at zero: an untrained generator leaves the synthesis as it is.
+    Heads start at zero: an untrained generator leaves the synthesis as it is. The paper has ReLU; its units die where
+    few conditions are trained: 2 of 512 were left, and full, machine and every size had one answer.
 
     Args:
         slots: width in channels of each bias slot, in the order in which the synthesis uses them.
@@ -69,7 +70,7 @@ class ConditionalLatentTriggerGenerator(nn.Module):
     def __init__(self, slots: list[int], hidden: int) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
-            nn.Linear(3 * (1 + 2 * OCTAVES), hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+            nn.Linear(3 * (1 + 2 * OCTAVES), hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
         )
         self.heads = nn.ModuleList(nn.Linear(hidden, width, bias=False) for width in slots)
         for head in self.heads:
