@@ -16,9 +16,9 @@ from psic_cli.benchmark.results import OneSize, Results, Spread, Timing
 
 NOTHING = "-"
 _NOTES = (
-    "Seconds: median, and least..most below it. Ratios: to psic in the same repetition, 2 is twice as slow as psic; by "
+    "Times: median, and least..most below it. Ratios: to psic in the same repetition, 2 is twice as slow as psic; by "
     "the clock, and (CPU) of the processor time of all threads, which other programs disturb less.",
-    "Peaks: a fresh process that reads one file and writes another.",
+    "MB: the peak memory of a fresh process that reads one file and writes another.",
 )
 _NETWORK_NOTE = (
     "Networks are untrained and code stand-in latents of about psic's size, so their bits per pixel mean nothing; "
@@ -56,13 +56,11 @@ def to_text(results: Results, width: int = 120) -> str:
 def _size(size: OneSize) -> Table:
     table = _table(
         f"{size.width} x {size.height} pixels, {size.width * size.height / 1e6:.2g} megapixels",
-        *("codec", "setting", "bpp"),
-        *("encode s", "ratio", "CPU", "decode s", "ratio", "CPU", "peak MB, encode", "decode"),
+        *("codec", "bpp", "encode ms", "ratio", "CPU", "decode ms", "ratio", "CPU", "MB enc.", "MB dec."),
     )
     for row in size.rows:
         table.add_row(
-            row.name,
-            row.setting,
+            f"{row.name}\n  {row.setting}",
             NOTHING if row.name in NETWORKS else f"{row.bpp:.3f}",
             *_timing(row.encode),
             *_timing(row.decode),
@@ -88,14 +86,19 @@ def _start_up(results: Results) -> Table:
 
 
 def _timing(timing: Timing) -> tuple[str, str, str]:
-    return _spread(timing.seconds), _spread(timing.ratio), f"{timing.cpu_ratio.median:.3g}"
+    return _spread(timing.seconds, 1000), _spread(timing.ratio), _digits(timing.cpu_ratio.median)
 
 
-def _spread(spread: Spread | None) -> str:
+def _spread(spread: Spread | None, unit: float = 1) -> str:
     """The median, and least to most below."""
     if spread is None:
         return NOTHING
-    return f"{spread.median:.3g}\n{spread.low:.3g}..{spread.high:.3g}"
+    return f"{_digits(spread.median * unit)}\n{_digits(spread.low * unit)}..{_digits(spread.high * unit)}"
+
+
+def _digits(value: float) -> str:
+    """Two or three digits that matter, never an exponent."""
+    return f"{value:.{0 if value >= 99.5 else 1 if value >= 9.95 else 2 if value >= 0.0995 else 3}f}"
 
 
 def _megabytes(size: int | None) -> str:
@@ -103,7 +106,7 @@ def _megabytes(size: int | None) -> str:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, collapse_padding=True)
     for column in columns:
-        table.add_column(column, justify="left" if column in ("codec", "setting") else "right")
+        table.add_column(column, justify="left" if column == "codec" else "right", no_wrap=True)
     return table
