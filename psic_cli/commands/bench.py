@@ -107,7 +107,7 @@ def bench(
             found.skipped.append(one)
             terminal.warn(f"{one.name} is left out at {one.width} x {one.height}: {one.reason}")
 
-        def keep(overwrite: bool = True) -> None:  # after each size: a later one may be stopped
+        def keep(overwrite: bool = True) -> None:  # after each part: a later one may be stopped
             if output is not None:
                 streams.write_file(output, report.to_json(found).encode(), overwrite=overwrite)
 
@@ -117,12 +117,14 @@ def bench(
         with terminal.progress("measuring", len(pixels) * run.steps_per_size + run.steps_of_start_up) as run.advance:
             try:
                 found.costs = run.costs()
-                found.start_up = run.start_up()
+                keep()
                 for size in pixels:
                     rgb = own if size is None else pictures.made_picture(size)
                     assert rgb is not None
                     found.sizes.append(run.one_size(rgb))
                     keep()
+                found.start_up = run.start_up()
+                keep()
             except processes.CommandFailed as error:
                 raise InputError(f"psic itself could not be measured: {error}", "smaller --sizes?") from error
         if as_json:
