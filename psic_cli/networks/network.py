@@ -130,7 +130,7 @@ class PsicNetwork(nn.Module):
 
     def _integer_layers(self) -> list[tuple[str, IntegerConv2d]]:
         """All layers that decide symbols, with the names under which they are stored."""
-        parts = {"h_s": self.h_s, "context": self.context}
+        parts: dict[str, HyperSynthesis | ContextModel] = {"h_s": self.h_s, "context": self.context}
         return [
             (f"{name}.{number}", layer)
             for name, part in parts.items()
