@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 from psic_cli.app import run
 
@@ -42,8 +43,9 @@ def psic(*arguments: str | Path, stdin: bytes | None = None, cwd: Path | None = 
         if cwd is not None:
             stack.callback(os.chdir, os.getcwd())
             os.chdir(cwd)
-        with _descriptors(*(file.fileno() for file in files)):
-            code = run([str(argument) for argument in arguments])
+        words = [str(argument) for argument in arguments]
+        with mock.patch.object(sys, "argv", ["psic", *words]), _descriptors(*(file.fileno() for file in files)):
+            code = run(words)
         outputs = []
         for file in files[1:]:
             file.seek(0)

@@ -49,7 +49,7 @@ def test_json_goes_to_standard_output_and_holds_what_is_needed_to_repeat_it(albu
     assert len(data["about"]["weights_hash"]) == 16
     assert len(data["about"]["weights_sha256"]) == 64
     assert data["about"]["packages"]["torch"]
-    assert data["about"]["command"].startswith("psic")
+    assert data["about"]["command"].startswith("psic evaluate album ")
     assert {row["picture"] for row in data["rate_distortion"]["pictures"]} == {"0.png"}
     assert data["classification"] is data["retrieval"] is None
 
