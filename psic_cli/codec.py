@@ -90,9 +90,8 @@ def encode(
     with _precision(model):
         y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
     z = clamp_z(z_real)
-    prediction = network.predict(z.to(network.integer_type), level)
-    prediction = network.refine(prediction, network.quantise(y, prediction.mean, level))
-    symbols, index = _integers(network.quantise(y, prediction.mean, level)), _integers(prediction.index)
+    coded, prediction = network.code(y, z.to(network.integer_type), level)
+    symbols, index = _integers(coded), _integers(prediction.index)
     first, second, private = (
         entropy.encode_symbols(symbols[part], index[part], model.y_tables) for part in _parts_of_y(model, prediction)
     )

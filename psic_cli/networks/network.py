@@ -195,6 +195,12 @@ class PsicNetwork(nn.Module):
         gain = self.scaling.integer_gain(level).to(y.dtype) / 2**GAIN_BITS
         return torch.round(y * gain - mean.to(y.dtype) / 2**MEAN_BITS).clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
+    def code(self, y: Tensor, z: Tensor, level: Tensor) -> tuple[Tensor, Prediction]:
+        """Real y and integer z -> the symbols of both coding steps, and what they are coded with. Encoder only."""
+        prediction = self.predict(z, level)
+        prediction = self.refine(prediction, self.quantise(y, prediction.mean, level))
+        return self.quantise(y, prediction.mean, level), prediction
+
     def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         """Symbols (zero where unknown: then the mean itself) -> y_hat float [B, latents + private, h, w].
 

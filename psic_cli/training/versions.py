@@ -49,9 +49,7 @@ class Versions:
         network = self.network
         y, z = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
         with torch.autocast(x.device.type, enabled=False):
-            prediction = network.predict(clamp_z(z.float()), level)
-            prediction = network.refine(prediction, network.quantise(y.float(), prediction.mean, level))
-            symbols = network.quantise(y.float(), prediction.mean, level)
+            symbols, prediction = network.code(y.float(), clamp_z(z.float()), level)
             guesses = torch.round(torch.randn_like(symbols) * scale_of_index(prediction.index))
             choices = [symbols, self._without_key(symbols, torch.zeros_like(symbols))]
             choices.append(self._without_key(symbols, guesses))
