@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,7 @@ from psic_cli.commands import options
 from psic_cli.errors import OutputError, PsicError, UsageError
 from psic_cli.shell import batch, conditions, streams, worklist
 from psic_cli.shell.exit_codes import ExitCode
-from psic_cli.shell.terminal import name_of, standard_error_is_terminal, terminal
+from psic_cli.shell.terminal import name_of, table_width, terminal
 
 if TYPE_CHECKING:
     from psic_cli.evaluation.audit import Audited, Reader
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 DEFAULT_VLPS = ("witness:lite2", "witness:lite0")
 _READING = "What is read, and by whom"
 _REPORTS = (".html", ".htm", ".png")
-_WIDTH = 120  # of the tables, where standard error is no terminal
 
 
 def audit(
@@ -168,8 +166,7 @@ def audit(
         elif audited:
             from psic_cli.evaluation import audit_text
 
-            width = shutil.get_terminal_size().columns if standard_error_is_terminal() else _WIDTH
-            terminal.say(audit_text.to_text(audited, width))
+            terminal.say(audit_text.to_text(audited, table_width()))
     if output is not None and audited:
         terminal.say(f"-> {name_of(output)}")
     if failures:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +15,10 @@ from psic_cli.commands import options
 from psic_cli.errors import InputError, UsageError
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import ExitCode
-from psic_cli.shell.terminal import standard_error_is_terminal, terminal
+from psic_cli.shell.terminal import table_width, terminal
 
 DEFAULT_SIZES = "0.4,2,12"
 LARGEST = 200.0  # megapixels
-_WIDTH = 120  # of the tables, where standard error is no terminal
 
 
 def bench(
@@ -130,8 +128,7 @@ def bench(
         if as_json:
             standard.write_text(report.to_json(found))
         else:
-            width = shutil.get_terminal_size().columns if standard_error_is_terminal() else _WIDTH
-            terminal.say(report.to_text(found, width))
+            terminal.say(report.to_text(found, table_width()))
     return ExitCode.OK
 
 

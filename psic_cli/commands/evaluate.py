@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,14 +17,13 @@ from psic_cli.errors import InputError, PsicError, UsageError
 from psic_cli.pages.folder import RESULTS, check_report, is_report_folder, write_report
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import ExitCode
-from psic_cli.shell.terminal import name_of, standard_error_is_terminal, terminal
+from psic_cli.shell.terminal import name_of, table_width, terminal
 
 if TYPE_CHECKING:
     from psic_cli.evaluation import cache, report, runs, session
     from psic_cli.pages import showing
 
 SHIELDING = "Machine readability"
-_WIDTH = 120  # of the tables, where standard error is no terminal
 
 
 def evaluate(
@@ -223,8 +221,7 @@ def evaluate(
         if as_json:
             standard.write_text(report.to_json(results))
         else:
-            width = shutil.get_terminal_size().columns if standard_error_is_terminal() else _WIDTH
-            terminal.say(tables.to_text(results, width))
+            terminal.say(tables.to_text(results, table_width()))
     return ExitCode.PARTIAL if results.failures else ExitCode.OK
 
 

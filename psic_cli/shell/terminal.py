@@ -8,6 +8,7 @@ is drawn only where standard error is a terminal. Every line may come from any t
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from psic_cli.errors import PsicError
 
+_TABLE_WIDTH = 120  # characters, where standard error is no terminal
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -140,6 +142,11 @@ class TimeLeft:
 
 
 terminal = Terminal()
+
+
+def table_width() -> int:
+    """Characters that a table on standard error may have in a line."""
+    return shutil.get_terminal_size().columns if standard_error_is_terminal() else _TABLE_WIDTH
 
 
 def standard_error_is_terminal() -> bool:
