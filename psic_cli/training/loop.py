@@ -281,9 +281,9 @@ def train(config: TrainingConfig, folder: Path, device: str = "cpu") -> Run:
 
     if config.protection.steps and not config.protection.vlps:  # now rather than after the first stage
         raise InputError("protection needs a vision-language model to protect against", "name some: vlps = [...]")
-    torch.set_flush_denormal(True)
     folder.mkdir(parents=True, exist_ok=True)
     device = distributed.join(device)
+    torch.set_flush_denormal(True)
     try:
         run = Run(config, folder, device)
         state = run.load() if run.checkpoint.exists() else {}
@@ -300,4 +300,5 @@ def train(config: TrainingConfig, folder: Path, device: str = "cpu") -> Run:
         distributed.wait()  # the first process has written what the others may read
     finally:
         distributed.leave()
+        torch.set_flush_denormal(False)  # it is the process', and whoever called may need its smallest numbers
     return run

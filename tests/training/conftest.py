@@ -75,9 +75,3 @@ def protected_config(config) -> TrainingConfig:
         compression=dataclasses.replace(config.compression, steps=0),
         protection=ProtectionConfig(steps=6, warm_up=2, batch=2, vlps=["fake:one", "fake:two"], private_share=0.2),
     )
-
-
-@pytest.fixture(autouse=True)
-def _settings_that_training_leaves_behind():
-    yield
-    torch.set_flush_denormal(False)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,11 @@ def test_a_configuration_without_models_to_protect_against_is_refused_at_once(pr
     with pytest.raises(InputError, match="vision-language model"):
         train(dataclasses.replace(protected_config, protection=protection), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_numbers_of_the_process_are_as_small_after_training_as_before(config, tmp_path):
+    train(dataclasses.replace(config, compression=dataclasses.replace(config.compression, steps=1)), tmp_path / "run")
+    assert sys.float_info.min / 2 > 0
 
 
 def test_a_checkpoint_appears_whole_or_not_at_all(config, tmp_path, monkeypatch):
