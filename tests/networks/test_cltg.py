@@ -9,6 +9,8 @@ from psic_cli.networks.cltg import OCTAVES, Condition, ConditionalLatentTriggerG
 from psic_cli.networks.layers import Bottleneck, ContextBlock, convolve
 from psic_cli.networks.network import NetworkConfig, PsicNetwork
 
+SMALL = NetworkConfig(width=16, deep_width=24, latents=12, hyper_width=8, hyper_latents=4, cltg_hidden=16)
+
 
 @pytest.mark.parametrize(
     ("short_side", "largest", "scale"),
@@ -44,7 +46,7 @@ def test_biases_have_the_shape_of_their_slots_and_start_at_zero():
 
 def test_every_block_takes_as_many_biases_as_it_says():
     for block in (Bottleneck(8), ContextBlock(8)):
-        given = [torch.randn(1, width, 1, 1) for width in block.slots()]
+        given = [torch.randn(1, one.out_channels, 1, 1) for one in block.biased()]
         with torch.no_grad():
             left = iter([*given, torch.zeros(1)])
             block(torch.rand(1, 8, 8, 8), left)
@@ -64,8 +66,7 @@ def test_a_folded_bias_is_an_added_one(kernel):
 def test_one_picture_at_a_time_gives_what_a_batch_gives():
     """A batch adds its biases, one picture folds them into the convolutions."""
     torch.manual_seed(2)
-    config = NetworkConfig(width=16, deep_width=24, latents=12, hyper_width=8, hyper_latents=4, cltg_hidden=16)
-    network = PsicNetwork(config).eval()
+    network = PsicNetwork(SMALL).eval()
     with torch.no_grad():
         for parameter in network.g_s.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -75,3 +76,17 @@ def test_one_picture_at_a_time_gives_what_a_batch_gives():
         alone = [network.synthesise(y[i : i + 1], conditions[i : i + 1]) for i in range(2)]
     assert (together[0] - together[1]).abs().max() > 0.1
     torch.testing.assert_close(torch.cat(alone), together, rtol=1e-4, atol=1e-4)
+
+
+def test_a_generator_that_starts_again_decodes_everything_as_the_full_version():
+    torch.manual_seed(3)
+    synthesis = PsicNetwork(SMALL).g_s
+    with torch.no_grad():
+        for parameter in synthesis.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        y_hat, full = torch.randn(1, SMALL.latents + SMALL.private, 4, 4), torch.zeros(1, 3)
+        before = synthesis(y_hat, full)
+        assert not torch.allclose(synthesis(y_hat, full + 1), before, atol=1e-3)
+        synthesis.forget_conditions()
+        for condition in (full, full + 1):
+            torch.testing.assert_close(synthesis(y_hat, condition), before)
