@@ -60,7 +60,8 @@ class ProtectionConfig(StageConfig):
     warm_up: int = 30
     # Not Muon: it moves all directions of a matrix alike, the full version with them; what parts versions has low rank
     optimiser: str = "adamw"
-    forced_weight: float = 0.1  # of the shield on what can be had without the key under the full condition
+    forced_weight: float = 0.0  # of the shield on what can be had without the key under the full condition
+    afresh: bool = False  # forget the conditions that the network has learned: all start as the full version
     # For comparison only (configs/ablations):
     two_decoders: bool = False  # a second synthesis for what is misread, instead of CLTG's biases; not exported
     scale_condition: bool = True  # CLTG is told how large the picture is

@@ -16,7 +16,7 @@ from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
 from psic_cli.training.data import ScaleSource, is_held_out, list_pictures, read_pairs, read_rgb
 from psic_cli.training.diversity import Journey
-from psic_cli.training.losses import decibels, recognition, shown, visibility
+from psic_cli.training.losses import added_distortion, decibels, distortion, recognition, shown
 from psic_cli.training.multi_objective import Budget, combine_at, weights_for_parameters
 from psic_cli.training.private import make_private
 from psic_cli.training.shield import Surrogates, shield_loss
@@ -31,7 +31,6 @@ LARGE_SIDES = [640, 896, 1280]  # also drawn, the larger the less often, where t
 PICTURE_PIXELS = 224 * 224  # that count as one picture of a batch
 FULL_EVERY = 2  # steps; the full version is learned in one of so many, with as much more weight: half the price
 EXTRA_EVERY = 6  # machine and forced decodes take turns, each in one step of so many
-VISIBLE = 0.4  # of the protected version's distortion: error that people see, weighted by where they see it
 FAST = 1.5  # learning rate of what makes versions differ, against the rest: the others must stay where they are
 # Ranges of quality levels and of picture sizes, each with budgets of its own: what a shield costs differs between them
 BANDS = 4
@@ -62,18 +61,22 @@ class ProtectionStage:
     name = "protection"
     FULL = 4.0  # so that the full version keeps its quality beside all the others
     SHIELD = 20.0  # decibels that a cosine of 1 is worth; the budget's weight finds the balance
+    MACHINE = 20.0  # the same for the machine version, whose pixels count little
+    READABLE = 20.0  # the same for the full version in steps that look at it
 
     def __init__(self, run: Run, fresh: bool) -> None:
         self.run, self.config = run, run.config.protection
         if fresh and run.network.config.private == 0:
             make_private(run, self.config.private_share)
+        if fresh and self.config.afresh:
+            run.network.g_s.forget_conditions()
         self.surrogates = Surrogates(self.config.vlps, run.device)
         self.judges = Surrogates(self.config.judges, run.device)
         self._read_pictures()
         self.generator = np.random.default_rng(run.config.seed + 1000 * distributed.rank() + 1)
         self.journey = Journey(self.generator)
         # For each band and size one budget of the weaker shields and one of the strongest.
-        self.budgets = [Budget(weight=1.5, pace=0.06) for _ in range(2 * BANDS * (len(SIZES) + 1))]
+        self.budgets = [Budget(weight=1.5, pace=0.08) for _ in range(2 * BANDS * (len(SIZES) + 1))]
         self.steps = 0
         run.network.requires_grad_(False).eval()
         run.network.g_s.requires_grad_(True).train()
@@ -129,12 +132,11 @@ class ProtectionStage:
                 originals = [model.encode_image(x) for model in models]
             with torch.set_grad_enabled(self._learns_full):
                 x_full = self.versions.decode(latents.full, x.shape[2], torch.zeros_like(strength))
-            full = decibels((x_full - x).square().mean((1, 2, 3)))
             captions = self._captions(models, originals, batch.numbers) if self.config.shield == "uaeo" else None
-            loss, figures = self._protected(x, full, latents, level, strength, models, originals, captions)
+            loss, figures = self._protected(x, x_full, latents, level, strength, models, originals, captions)
             extra = self._extra(x, x_full, latents, models, originals)
         self.steps += 1
-        return loss if extra is None else loss + extra, {"full": -full.mean().item(), **figures}
+        return loss if extra is None else loss + extra, figures
 
     @property
     def _learns_full(self) -> bool:
@@ -154,7 +156,7 @@ class ProtectionStage:
     def _protected(
         self,
         x: Tensor,
-        full: Tensor,
+        x_full: Tensor,
         latents: Latents,
         level: Tensor,
         strength: Tensor,
@@ -163,14 +165,26 @@ class ProtectionStage:
         captions: list[Tensor] | None,
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss of the full and the protected version, and figures."""
+        full = decibels((x_full - x).square().mean((1, 2, 3)))
         x_protected = self.versions.decode(latents.public, x.shape[2], strength)
-        protected = decibels((x_protected - x).square().mean((1, 2, 3)))
         seen = self.journey(shown(x_protected))
         misled, cosine = shield_loss(models, seen, originals, captions, self.config.uaeo_weight)
         shield = self.SHIELD * (strength[:, 0] * misled).mean()
-        excess = protected - full.detach() - allowed_loss(-full.detach(), self.config.budget_db, strength[:, 0])
-        kept = self.FULL * FULL_EVERY * full.mean() if self._learns_full else torch.zeros_like(full.mean())
-        figures = {"protected": -protected.mean().item(), "cosine": _mean_where(cosine, strength[:, 0] == 1)}
+        added = added_distortion(x_protected, x_full, x)
+        allowed = allowed_loss(-full.detach(), self.config.budget_db, strength[:, 0])
+        # In decibels where the limit is reached, so that all pictures weigh alike there.
+        cost = added * allowed / (10 ** (allowed / 10) - 1)
+        excess = cost - allowed
+        kept = torch.zeros_like(shield)
+        if self._learns_full:
+            kept = self.FULL * FULL_EVERY * (0.5 * full + 0.5 * decibels(distortion(x_full, x))).mean()
+        protected = decibels((x_protected.detach() - x).square().mean((1, 2, 3)))
+        figures = {
+            "full": -full.mean().item(),
+            "protected": -protected.mean().item(),
+            "added": cost.mean().item(),
+            "cosine": _mean_where(cosine, strength[:, 0] == 1),
+        }
         if self.config.objective == "mgda":
             combined, weights = combine_at(x_protected, [shield, excess.clamp_min(0).mean()])
             return kept + combined, {**figures, "shield_weight": float(weights[0])}
@@ -180,17 +194,14 @@ class ProtectionStage:
             weights = weights_for_parameters(losses, parameters)
             total = torch.stack([w * one for w, one in zip(weights.tolist(), losses, strict=True)]).sum()
             return total, {**figures, "shield_weight": float(weights[1])}
-        # Of the error, not of the difference to the full version: in decibels the first small difference would cost
-        # most, and the two versions would never part.
-        distortion = (1 - VISIBLE) * protected + VISIBLE * decibels(visibility(x_protected - x, x))
         if self.config.objective == "fixed":
-            return kept + shield + self.config.fixed_weight * distortion.mean(), figures
+            return kept + shield + self.config.fixed_weight * cost.mean(), figures
         band = level * BANDS // self.run.network.config.levels + BANDS * sum(x.shape[2] > size for size in SIZES)
         group = 2 * band + (strength[:, 0] == 1).long()
         weight = torch.tensor([budget.weight for budget in self.budgets], device=x.device)[group]
         self._hold_budgets(excess.detach(), group)
         figures["budget_weight"] = weight.mean().item()
-        return kept + shield + (weight * distortion).mean(), figures
+        return kept + shield + (weight * cost).mean(), figures
 
     def _hold_budgets(self, excess: Tensor, group: Tensor) -> None:
         """One step of each budget that pictures of this batch belong to, in all processes. excess, group: [B]."""
@@ -216,13 +227,15 @@ class ProtectionStage:
             x_machine = self.versions.decode(latents.full, x.shape[2], none, none + 1)
             pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
             lost = machine.machine_loss(models, shown(x_machine), x, originals, number, self.generator)
-            return self.SHIELD * lost.mean() + pixels.mean()
+            return self.MACHINE * lost.mean() + pixels.mean()
         if turn == FULL_EVERY:
+            kept = self.READABLE * (1 - recognition(models, shown(x_full), originals)).mean()
+            if not self.config.forced_weight:
+                return kept
             # Both have the full version's condition: what spoils one must not spoil the other.
             y_hat = latents.forged if number % 2 else latents.public
             forced = recognition(models, shown(self.versions.decode(y_hat, x.shape[2], none)), originals)
-            kept = recognition(models, shown(x_full), originals)
-            return self.SHIELD * (self.config.forced_weight * forced + 1 - kept).mean()
+            return kept + self.SHIELD * self.config.forced_weight * forced.mean()
         return None
 
     @torch.no_grad()

@@ -148,12 +148,14 @@ def conditions_of(stage: ProtectionStage, monkeypatch, steps: int) -> list[list[
     return found
 
 
-def test_machine_and_forced_decodes_take_turns(protected_config, tmp_path, monkeypatch):
-    stage = ProtectionStage(Run(protected_config, tmp_path, "cpu"), fresh=True)
+@pytest.mark.parametrize("forced_weight", [0.0, 0.1])
+def test_machine_and_forced_decodes_take_turns(protected_config, tmp_path, monkeypatch, forced_weight):
+    config = changed(protected_config, forced_weight=forced_weight)
+    stage = ProtectionStage(Run(config, tmp_path, "cpu"), fresh=True)
     found = conditions_of(stage, monkeypatch, 8)
     assert all(one[0] == (0.0, 0.0) for one in found)  # full
     assert all(one[1][0] >= 0.2 for one in found)  # protected
-    machine, forced = [(0.0, 1.0)], [(0.0, 0.0)]
+    machine, forced = [(0.0, 1.0)], [(0.0, 0.0)] if forced_weight else []
     assert [one[2:] for one in found] == [machine, [], forced, [], [], [], machine, []]
 
 
@@ -210,6 +212,17 @@ def test_two_decoders_share_nothing_and_survive_a_restart(protected_config, tmp_
     again.load_state(stage.state())
     with torch.no_grad():
         assert torch.equal(again.versions.decode(y_hat, 64, one), protected)
+
+
+def test_a_stage_that_starts_afresh_forgets_the_conditions_of_the_network(protected_config, tmp_path):
+    for afresh in (False, True):
+        run = Run(changed(protected_config, afresh=afresh), tmp_path, "cpu")
+        for weight in run.network.g_s.cltg.heads.parameters():
+            torch.nn.init.ones_(weight)
+        ProtectionStage(run, fresh=False)  # resumed: nothing is forgotten
+        assert all(weight.any() for weight in run.network.g_s.cltg.heads.parameters())
+        ProtectionStage(run, fresh=True)
+        assert any(weight.any() for weight in run.network.g_s.cltg.heads.parameters()) is not afresh
 
 
 def test_captions_are_told_to_the_models(protected_config, photos, tmp_path):
