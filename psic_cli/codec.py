@@ -193,7 +193,7 @@ def symbols_hash(
     sealed = _private_sections(data, container, secret) if readable else {}
     model = zoo.load(header.model, header.weights_hash, device=device, integers=integers)
     latents = _read_latents(container, sealed, model)
-    public = len(latents.y) - model.network.config.private
+    public = model.network.config.public
     parts = {"z": latents.z, "y_public": latents.y[:public]}
     if Section.Y_PRIVATE in sealed:
         parts["y_private"] = latents.y[public:]

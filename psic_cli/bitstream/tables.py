@@ -20,7 +20,8 @@ MAX_IN_TABLE = 2**15
 MAX_TABLES = 2**12
 
 # 0.11: the smallest scale of Balle et al. 2018, where all but one symbol in 200,000 are 0; 128: wider than latents get.
-SCALES: npt.NDArray[np.float64] = np.exp(np.linspace(math.log(0.11), math.log(128.0), 64))
+SMALLEST_SCALE, LARGEST_SCALE, N_SCALES = 0.11, 128.0, 64
+SCALES: npt.NDArray[np.float64] = np.exp(np.linspace(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE), N_SCALES))
 SCALES.setflags(write=False)
 
 # A Gaussian table ends where the mass beyond it falls to 2**-16: an escape then costs about what a table entry would.

@@ -12,13 +12,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from psic_cli.bitstream.tables import N_SCALES
 from psic_cli.networks.entropy_model import (
     ACTIVATION_BITS,
     ACTIVATION_MAX,
     INDEX_SHARE,
     MEAN_BITS,
     MEAN_MAX,
-    N_SCALES,
     IntegerConv2d,
     activate,
     require_exact,

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from psic_cli.bitstream.tables import LARGEST_SCALE, N_SCALES, SMALLEST_SCALE
+
 WEIGHT_BITS = 9  # a weight w is stored as round(w * 2^9)
 ACTIVATION_BITS = 4  # an activation a is carried as round(a * 2^4), 0..255
 ACTIVATION_MAX = 255
@@ -25,7 +27,6 @@ INDEX_SHARE = 16  # table indexes per unit of the network's scale output
 MEAN_SHARE = 8  # latent units per unit of the network's mean output
 Z_MAX = 127
 EXACT_LIMIT = 2**24 - 2**12  # float32 is exact below 2^24; the rest is room for what rounding adds
-SMALLEST_SCALE, LARGEST_SCALE, N_SCALES = 0.11, 128.0, 64  # bitstream/tables.py builds its tables for the same scales
 LOG_SCALE_STEP = torch.log(torch.tensor(LARGEST_SCALE / SMALLEST_SCALE)).item() / (N_SCALES - 1)
 
 

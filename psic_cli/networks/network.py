@@ -56,6 +56,11 @@ class NetworkConfig:
     levels: int = 64  # quality levels
     largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
 
+    @property
+    def public(self) -> int:
+        """Channels of y that are coded in the open, the first ones."""
+        return self.latents - self.private
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -184,7 +189,7 @@ class PsicNetwork(nn.Module):
         """
         first = self.in_first_step(prediction)
         known = symbols.to(prediction.mean.dtype) * first
-        known[:, self.config.latents - self.config.private :] = 0
+        known[:, self.config.public :] = 0
         mean, index = self.context(known, prediction.features, prediction.index)
         return Prediction(
             prediction.mean + mean * ~first, scale_index(prediction.index, index * ~first), prediction.features
@@ -207,7 +212,7 @@ class PsicNetwork(nn.Module):
         Behind the latents stand the sealed symbols as they are: they tell the synthesis whether it has them.
         """
         y_hat = (symbols + mean / 2**MEAN_BITS) * self.scaling.inverse_gain(level)
-        return torch.cat([y_hat, symbols[:, self.config.latents - self.config.private :]], dim=1)
+        return torch.cat([y_hat, symbols[:, self.config.public :]], dim=1)
 
     def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
         """y_hat and conditions [B, 3] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""

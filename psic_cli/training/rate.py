@@ -10,12 +10,12 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from psic_cli.bitstream.tables import SMALLEST_SCALE
 from psic_cli.networks.entropy_model import (
     GAIN_BITS,
     INDEX_SHARE,
     LOG_SCALE_STEP,
     MEAN_BITS,
-    SMALLEST_SCALE,
     Z_MAX,
     round_through,
     scale_of_index,

@@ -57,7 +57,7 @@ class Versions:
 
     def _without_key(self, symbols: Tensor, instead: Tensor) -> Tensor:
         """Symbols [B, M, h, w] with the sealed ones replaced."""
-        public = self.network.config.latents - self.network.config.private
+        public = self.network.config.public
         return torch.cat([symbols[:, :public], instead[:, public:]], dim=1)
 
     def decode(self, y_hat: Tensor, side: int, strength: Tensor, machine: Tensor | None = None) -> Tensor:

@@ -7,12 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from psic_cli.bitstream.tables import SCALES
+from psic_cli.bitstream.tables import N_SCALES, SCALES
 from psic_cli.networks import entropy_model
 from psic_cli.networks.entropy_model import (
     EXACT_LIMIT,
     GAIN_MAX,
-    N_SCALES,
     FrozenScaling,
     HyperSynthesis,
     IntegerConv2d,

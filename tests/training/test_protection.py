@@ -109,7 +109,7 @@ def test_without_the_key_there_are_means_or_guesses(protected_config, tmp_path):
     run = Run(protected_config, tmp_path, "cpu")
     stage = ProtectionStage(run, fresh=True)
     network, private = run.network, run.network.config.private
-    public = network.config.latents - private
+    public = network.config.public
     x = stage.held_out
     level = torch.full((len(x),), 60)
     found = stage.versions.latents(x, level)
