@@ -56,11 +56,13 @@ class ConditionalLatentTriggerGenerator(nn.Module):
     """Condition -> biases for every slot of the synthesis (PSIC, arXiv 2506.15201; UG-ICM's PCDM, arXiv 2501.04579, is
     the same).
 
-        condition [B, 3] -> Fourier features -> Linear, SiLU, Linear, SiLU [B, 512] -> one bias-free Linear head per
-            slot [B, width]
+        condition [B, 3] -> Fourier features -> Linear, SiLU, Linear, SiLU [B, 512] -> minus what the full version has
+            at that size -> one bias-free Linear head per slot [B, width]
 
-    Heads start at zero: an untrained generator leaves the synthesis as it is. The paper has ReLU; its units die where
-    few conditions are trained: 2 of 512 were left, and full, machine and every size had one answer.
+    Heads start at zero: an untrained generator leaves the synthesis as it is. Two things differ from the paper. Its
+    ReLU units die where few conditions are trained: 2 of 512 were left, and full, machine and every size had one
+    answer. And the full version is the origin: its biases are zero whatever the others learn, or all their steps shake
+    it.
 
     Args:
         slots: width in channels of each bias slot, in the order in which the synthesis uses them.
@@ -79,5 +81,6 @@ class ConditionalLatentTriggerGenerator(nn.Module):
 
     def forward(self, condition: Tensor) -> list[Tensor]:
         """[B, 3] -> a list of [B, width, 1, 1], one for each slot."""
-        trigger = self.trunk(fourier_features(condition))
+        full = condition * condition.new_tensor([0.0, 0.0, 1.0])
+        trigger = self.trunk(fourier_features(condition)) - self.trunk(fourier_features(full))
         return [head(trigger)[:, :, None, None] for head in self.heads]

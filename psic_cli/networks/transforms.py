@@ -150,14 +150,9 @@ class Synthesis(nn.Module):
     def _new_cltg(self, hidden: int) -> ConditionalLatentTriggerGenerator:
         return ConditionalLatentTriggerGenerator([one.out_channels for one in self._all_biased()], hidden)
 
-    @torch.no_grad()
     def forget_conditions(self) -> None:
-        """Start CLTG again: every condition decodes as 0, 0, 0 has until now."""
-        device = self.from_latents.weight.device
-        for convolution, bias in zip(self._all_biased(), self.cltg(torch.zeros(1, 3, device=device)), strict=True):
-            assert convolution.bias is not None
-            convolution.bias.add_(bias[0, :, 0, 0])
-        self.cltg = self._new_cltg(self.cltg.hidden).to(device)
+        """Start CLTG again: every condition decodes as the full version does."""
+        self.cltg = self._new_cltg(self.cltg.hidden).to(self.from_latents.weight.device)
 
     def expect_sealed(self, private: int) -> None:
         """Make the layer that looks at the symbols of `private` sealed latents; it starts blind."""

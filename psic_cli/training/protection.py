@@ -31,7 +31,6 @@ LARGE_SIDES = [640, 896, 1280]  # also drawn, the larger the less often, where t
 PICTURE_PIXELS = 224 * 224  # that count as one picture of a batch
 FULL_EVERY = 2  # steps; the full version is learned in one of so many, with as much more weight: half the price
 EXTRA_EVERY = 6  # machine and forced decodes take turns, each in one step of so many
-FAST = 1.5  # learning rate of what makes versions differ, against the rest: the others must stay where they are
 # Ranges of quality levels and of picture sizes, each with budgets of its own: what a shield costs differs between them
 BANDS = 4
 SIZES = [256, 448]  # pixels: up to the first, up to the second, larger
@@ -59,8 +58,8 @@ class ProtectionStage:
     """
 
     name = "protection"
-    FULL = 4.0  # so that the full version keeps its quality beside all the others
-    SHIELD = 20.0  # decibels that a cosine of 1 is worth; the budget's weight finds the balance
+    FULL = 6.0  # so that the full version keeps its quality beside all the others
+    SHIELD = 40.0  # decibels that a cosine of 1 is worth; the budget's weight finds the balance
     MACHINE = 20.0  # the same for the machine version, whose pixels count little
     READABLE = 20.0  # the same for the full version in steps that look at it
 
@@ -114,11 +113,7 @@ class ProtectionStage:
         g_s = self.run.network.g_s
         modules = [g_s, *([self.versions.second] if self.versions.second is not None else [])]
         parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-        telling = {id(p) for part in (g_s.cltg, g_s.from_sealed) if part is not None for p in part.parameters()}
-        return [
-            {"params": [p for p in parameters if id(p) not in telling]},
-            {"params": [p for p in parameters if id(p) in telling], "factor": FAST},
-        ]
+        return [{"params": parameters}]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         batch = self.source.next_batch(self.config.batch * PICTURE_PIXELS)
@@ -170,19 +165,19 @@ class ProtectionStage:
         seen = self.journey(shown(x_protected))
         misled, cosine = shield_loss(models, seen, originals, captions, self.config.uaeo_weight)
         shield = self.SHIELD * (strength[:, 0] * misled).mean()
-        added = added_distortion(x_protected, x_full, x)
         allowed = allowed_loss(-full.detach(), self.config.budget_db, strength[:, 0])
         # In decibels where the limit is reached, so that all pictures weigh alike there.
-        cost = added * allowed / (10 ** (allowed / 10) - 1)
-        excess = cost - allowed
+        added = added_distortion(x_protected, x_full, x) * allowed / (10 ** (allowed / 20) - 1)
+        excess = added - allowed
+        cost = 0.5 * added + excess.clamp_min(0)  # above the limit three times as much: no picture pays for others
         kept = torch.zeros_like(shield)
         if self._learns_full:
-            kept = self.FULL * FULL_EVERY * (0.5 * full + 0.5 * decibels(distortion(x_full, x))).mean()
+            kept = self.FULL * FULL_EVERY * (0.75 * full + 0.25 * decibels(distortion(x_full, x))).mean()
         protected = decibels((x_protected.detach() - x).square().mean((1, 2, 3)))
         figures = {
             "full": -full.mean().item(),
             "protected": -protected.mean().item(),
-            "added": cost.mean().item(),
+            "added": added.mean().item(),
             "cosine": _mean_where(cosine, strength[:, 0] == 1),
         }
         if self.config.objective == "mgda":

@@ -44,6 +44,17 @@ def test_biases_have_the_shape_of_their_slots_and_start_at_zero():
     assert not any(bias.any() for bias in biases)
 
 
+def test_the_full_version_is_the_origin_at_every_size():
+    torch.manual_seed(4)
+    generator = ConditionalLatentTriggerGenerator([5, 7], hidden=16)
+    for weight in generator.heads.parameters():
+        torch.nn.init.normal_(weight)
+    with torch.no_grad():
+        assert not any(bias.any() for bias in generator(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 2.3]])))
+        for other in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.0, 2.3]):
+            assert all(bias.abs().max() > 1e-3 for bias in generator(torch.tensor([other])))
+
+
 def test_every_block_takes_as_many_biases_as_it_says():
     for block in (Bottleneck(8), ContextBlock(8)):
         given = [torch.randn(1, one.out_channels, 1, 1) for one in block.biased()]
