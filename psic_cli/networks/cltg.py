@@ -71,7 +71,7 @@ class ConditionalLatentTriggerGenerator(nn.Module):
 
     def __init__(self, slots: list[int], hidden: int) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.slots, self.hidden = slots, hidden
         self.trunk = nn.Sequential(
             nn.Linear(3 * (1 + 2 * OCTAVES), hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
         )

@@ -52,9 +52,9 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.expand.weight)
         nn.init.zeros_(self.expand.bias)  # type: ignore[arg-type]
 
-    def biased(self) -> list[nn.Conv2d]:
-        """The two convolutions that get CLTG's biases."""
-        return [self.mix, self.expand]
+    def slots(self) -> list[int]:
+        """Widths of the two CLTG biases."""
+        return [self.mix.out_channels, self.expand.out_channels]
 
     def forward(self, x: Tensor, biases: Biases | None = None) -> Tensor:
         inner, outer = (next(biases), next(biases)) if biases is not None else (None, None)
@@ -76,9 +76,9 @@ class ContextBlock(nn.Module):
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
 
-    def biased(self) -> list[nn.Conv2d]:
-        """The two convolutions that get CLTG's biases."""
-        return [self.widen, self.project]
+    def slots(self) -> list[int]:
+        """Widths of the two CLTG biases."""
+        return [self.widen.out_channels, self.project.out_channels]
 
     def forward(self, x: Tensor, biases: Biases) -> Tensor:
         h = convolve(self.widen, self.look(x), next(biases))

@@ -116,8 +116,10 @@ class Synthesis(nn.Module):
         self.split = nn.Conv2d(deep_width, 4 * width, 1)
         self.blocks = nn.ModuleList(Bottleneck(width) for _ in range(blocks))
         self.to_pixels = nn.Conv2d(width, 3 * PATCH**2, 1)
-        self.understanding_slots = len(self._biased(self.near_context, *self.far_context, *self.wide_blocks))
-        self.cltg = self._new_cltg(cltg_hidden)
+        wide, close = [self.near_context, *self.far_context, *self.wide_blocks], [*self.deep_blocks, *self.blocks]
+        slots = [[slot for block in part for slot in block.slots()] for part in (wide, close)]  # type: ignore[operator]
+        self.understanding_slots = len(slots[0])
+        self.cltg = ConditionalLatentTriggerGenerator(slots[0] + slots[1], cltg_hidden)
         self.view = _view(blocks, deep_blocks)
         self._start_as_block_transform()
 
@@ -138,21 +140,10 @@ class Synthesis(nn.Module):
         self.to_pixels.weight.mul_(0.1)
         self.to_pixels.weight[:, :rows] = stem[:rows].T[:, :, None, None]
 
-    @staticmethod
-    def _biased(*blocks: nn.Module) -> list[nn.Conv2d]:
-        return [convolution for block in blocks for convolution in block.biased()]  # type: ignore[operator]
-
-    def _all_biased(self) -> list[nn.Conv2d]:
-        """In the order in which a decode uses CLTG's biases."""
-        wide = [self.near_context, *self.far_context, *self.wide_blocks]
-        return self._biased(*wide, *self.deep_blocks, *self.blocks)
-
-    def _new_cltg(self, hidden: int) -> ConditionalLatentTriggerGenerator:
-        return ConditionalLatentTriggerGenerator([one.out_channels for one in self._all_biased()], hidden)
-
     def forget_conditions(self) -> None:
         """Start CLTG again: every condition decodes as the full version does."""
-        self.cltg = self._new_cltg(self.cltg.hidden).to(self.from_latents.weight.device)
+        cltg = ConditionalLatentTriggerGenerator(self.cltg.slots, self.cltg.hidden)
+        self.cltg = cltg.to(self.from_latents.weight.device)
 
     def expect_sealed(self, private: int) -> None:
         """Make the layer that looks at the symbols of `private` sealed latents; it starts blind."""

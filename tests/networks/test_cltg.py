@@ -57,7 +57,7 @@ def test_the_full_version_is_the_origin_at_every_size():
 
 def test_every_block_takes_as_many_biases_as_it_says():
     for block in (Bottleneck(8), ContextBlock(8)):
-        given = [torch.randn(1, one.out_channels, 1, 1) for one in block.biased()]
+        given = [torch.randn(1, width, 1, 1) for width in block.slots()]
         with torch.no_grad():
             left = iter([*given, torch.zeros(1)])
             block(torch.rand(1, 8, 8, 8), left)

@@ -15,7 +15,7 @@ def test_blocks_start_as_the_identity():
     x = torch.randn(2, 8, 5, 6)
     assert torch.equal(Bottleneck(8)(x), x)
     block = ContextBlock(8)
-    assert torch.equal(block(x, iter([torch.zeros(2, one.out_channels, 1, 1) for one in block.biased()])), x)
+    assert torch.equal(block(x, iter([torch.zeros(2, width, 1, 1) for width in block.slots()])), x)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (1, 1), (65, 63), (128, 3)])
