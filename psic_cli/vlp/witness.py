@@ -8,6 +8,7 @@ ImageNet class prompts.
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from psic_cli.errors import ModelError
 
@@ -29,6 +31,43 @@ class _Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return F.normalize(self.linear(features) + self.mlp(features), dim=-1)
+
+
+class _Subsampled(nn.Module):
+    """A strided depthwise convolution as a plain one of which every second result is kept: the same numbers.
+
+    oneDNN has no quick gradient of the strided one in bfloat16; four of them were half of what a training step cost.
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.strided = convolution
+
+    def forward(self, x: Tensor) -> Tensor:
+        strided = self.strided
+        if not (x.requires_grad and torch.is_autocast_enabled("cpu")):
+            return strided(x)  # type: ignore[no-any-return]
+        rows, columns = strided.stride
+        if not any(strided.padding):  # timm pads as TensorFlow does: more behind than in front
+            from timm.layers.padding import pad_same
+
+            x = pad_same(x, list(strided.weight.shape[-2:]), list(strided.stride))
+        y = F.conv2d(x, strided.weight, strided.bias, padding=strided.padding, groups=strided.groups)
+        return y[..., ::rows, ::columns]
+
+
+def _make_quick(module: nn.Module) -> None:
+    """Fold batch norms of a frozen timm tower into the convolutions before them, and spare strided depthwise ones."""
+    for child in module.children():
+        _make_quick(child)
+    for before, after in itertools.pairwise(list(module._modules)):
+        convolution, norm = module._modules[before], module._modules[after]
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            module._modules[before] = fuse_conv_bn_eval(convolution, norm)
+            module._modules[after] = getattr(norm, "act", nn.Identity())  # timm's norms have an activation
+    for name, layer in module._modules.items():
+        if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels and layer.stride != (1, 1):
+            module._modules[name] = _Subsampled(layer)
 
 
 class Witness(nn.Module):
@@ -72,7 +111,9 @@ class Witness(nn.Module):
         missing, unexpected = self.load_state_dict(tensors, strict=False)
         if unexpected or set(missing) - {"mean", "std", "class_text"} - {k for k in missing if "num_batches" in k}:
             raise ModelError(f"{path}: not a witness file: {len(missing)} tensors missing, {len(unexpected)} unknown")
-        self.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        self.eval()
+        _make_quick(self.tower)
+        self.requires_grad_(False).to(device).to(memory_format=torch.channels_last)
 
     def encode_image(self, pictures: Tensor) -> Tensor:
         """float [B, 3, H, W] in 0..1 -> unit vectors [B, 512]: short side to the resolution, centre crop, normalise."""
