@@ -31,49 +31,62 @@ def shown(x_hat: Tensor) -> Tensor:
     return x_hat + (seen - x_hat).detach()
 
 
-def visibility(difference: Tensor, x: Tensor) -> Tensor:
-    """Mean square of a difference [B, 3, H, W] to the picture x, weighted by how well people see it there: [B].
+def visible(x: Tensor) -> Tensor:
+    """How well people see a difference at each place of a picture [B, 3, H, W]: [B, 1, H, W].
 
-    Texture masks, a clear sky shows everything: the weight falls from 1 where x is flat to a quarter where its
-    brightness has a standard deviation of 8 levels within 9x9 pixels, and to 1/50 at 20 levels.
+    Texture masks, a clear sky shows everything: 1 where the picture is flat, a quarter where its brightness has a
+    standard deviation of 8 levels within 9x9 pixels, 1/50 at 20 levels.
     """
     brightness = x.mean(1, keepdim=True)
-    mean = F.avg_pool2d(brightness, 9, stride=1, padding=4, count_include_pad=False)
-    square = F.avg_pool2d(brightness.square(), 9, stride=1, padding=4, count_include_pad=False)
-    variance = (square - mean.square()).clamp_min(0)
+    variance = (_around(brightness.square()) - _around(brightness).square()).clamp_min(0)
     masking = (8 / 255) ** 2
-    return ((masking / (masking + variance)).square() * difference.square()).mean((1, 2, 3))
+    return (masking / (masking + variance)).square()
 
 
-def grid(error: Tensor) -> Tensor:
-    """Mean square of what repeats in an error [B, 3, H, W] from one latent's cell to the next: [B].
+def _around(x: Tensor) -> Tensor:
+    """Mean over 9x9 pixels, rows first and columns then: [B, 1, H, W] -> the same."""
+    rows = F.avg_pool2d(x, (9, 1), stride=1, padding=(4, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, 9), stride=1, padding=(0, 4), count_include_pad=False)
+
+
+def grid(error: Tensor, seen: Tensor) -> Tensor:
+    """Mean square of what repeats in an error [B, 3, H, W] from one latent's cell to the next, where people see it:
+    [B]. seen: `visible(x)`.
 
     A pattern that is the same all over a picture is what misleads models most easily, and what people see first.
     """
-    height, width = error.shape[-2] // STRIDE, error.shape[-1] // STRIDE
-    cells = error[..., : height * STRIDE, : width * STRIDE].unflatten(3, (width, STRIDE)).unflatten(2, (height, STRIDE))
-    pattern = cells.mean((2, 4))
-    return (pattern - pattern.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
+    weighted, weight = _cells(seen * error).mean((2, 4)), _cells(seen).mean((2, 4))
+    pattern = weighted / (weight + LEAST)
+    return seen.mean((1, 2, 3)) * (pattern - pattern.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
 
 
-def distortion(x_hat: Tensor, x: Tensor) -> Tensor:
-    """How bad a decoded picture [B, 3, H, W] looks, on the scale of a mean square error: [B].
+def _cells(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, C, rows, 16, columns, 16], without what is left over at the right and at the bottom."""
+    height, width = x.shape[-2] // STRIDE, x.shape[-1] // STRIDE
+    whole = x[..., : height * STRIDE, : width * STRIDE]
+    return whole.unflatten(3, (width, STRIDE)).unflatten(2, (height, STRIDE))
 
-    A quarter is the plain mean square, three quarters are `visibility`, and a `grid` has a weight of its own.
+
+def distortion(x_hat: Tensor, x: Tensor, seen: Tensor) -> Tensor:
+    """How bad a decoded picture [B, 3, H, W] looks, on the scale of a mean square error: [B]. seen: `visible(x)`.
+
+    A quarter is the plain mean square, three quarters are weighted by how well people see it, and a `grid` has a weight
+    of its own.
     """
     error = x_hat - x
-    plain = error.square().mean((1, 2, 3))
-    return (1 - VISIBLE) * plain + VISIBLE * visibility(error, x) + GRID * grid(error)
+    squares = ((1 - VISIBLE + VISIBLE * seen) * error.square()).mean((1, 2, 3))
+    return squares + GRID * grid(error, seen)
 
 
-def added_distortion(x_hat: Tensor, x_full: Tensor, x: Tensor) -> Tensor:
+def added_distortion(x_hat: Tensor, x_full: Tensor, x: Tensor, seen: Tensor) -> Tensor:
     """How much worse a version [B, 3, H, W] looks than the full one, as a share of amplitude: [B], 0 where both look
-    alike, 0.19 for 1.5 dB.
+    alike, 0.19 for 1.5 dB. seen: `visible(x)`.
 
     Not in decibels: they charge the first small difference to the full version most, so that versions never part, and a
     large error hardly more than a middling one, so that a pattern in a clear sky stays.
     """
-    return ((distortion(x_hat, x) + LEAST) / (distortion(x_full, x).detach() + LEAST)).sqrt() - 1
+    worse, full = distortion(x_hat, x, seen), distortion(x_full, x, seen).detach()
+    return ((worse + LEAST) / (full + LEAST)).sqrt() - 1
 
 
 def recognition(vlps: Sequence[VisionLanguageModel], pictures: Tensor, originals: list[Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
 from psic_cli.training.data import ScaleSource, is_held_out, list_pictures, read_pairs, read_rgb
 from psic_cli.training.diversity import Journey
-from psic_cli.training.losses import added_distortion, decibels, distortion, recognition, shown
+from psic_cli.training.losses import added_distortion, decibels, distortion, recognition, shown, visible
 from psic_cli.training.multi_objective import Budget, combine_at, weights_for_parameters
 from psic_cli.training.private import make_private
 from psic_cli.training.shield import Surrogates, shield_loss
@@ -34,7 +34,7 @@ EXTRA_EVERY = 6  # machine and forced decodes take turns, each in one step of so
 # Ranges of quality levels and of picture sizes, each with budgets of its own: what a shield costs differs between them
 BANDS = 4
 SIZES = [256, 448]  # pixels: up to the first, up to the second, larger
-SEALING_ALONE = 0.45  # of the budget; a shield that may cost less has a limit that it cannot keep
+SEALING_ALONE = 0.55  # of the budget; a shield that may cost less has a limit that it cannot keep
 WEAKEST = 0.2  # shield strength that is trained; below it lies the forced decode, which must not be readable
 JUDGED = 32  # held-out pictures of 224 pixels for validation
 LARGE_EVERY = 8  # of the large photos one in so many is held out too
@@ -75,7 +75,7 @@ class ProtectionStage:
         self.generator = np.random.default_rng(run.config.seed + 1000 * distributed.rank() + 1)
         self.journey = Journey(self.generator)
         # For each band and size one budget of the weaker shields and one of the strongest.
-        self.budgets = [Budget(weight=1.5, pace=0.08) for _ in range(2 * BANDS * (len(SIZES) + 1))]
+        self.budgets = [Budget(weight=4.0, pace=0.02, highest=20.0) for _ in range(2 * BANDS * (len(SIZES) + 1))]
         self.steps = 0
         run.network.requires_grad_(False).eval()
         run.network.g_s.requires_grad_(True).train()
@@ -167,12 +167,14 @@ class ProtectionStage:
         shield = self.SHIELD * (strength[:, 0] * misled).mean()
         allowed = allowed_loss(-full.detach(), self.config.budget_db, strength[:, 0])
         # In decibels where the limit is reached, so that all pictures weigh alike there.
-        added = added_distortion(x_protected, x_full, x) * allowed / (10 ** (allowed / 20) - 1)
+        seen_by_people = visible(x)
+        added = added_distortion(x_protected, x_full, x, seen_by_people) * allowed / (10 ** (allowed / 20) - 1)
         excess = added - allowed
         cost = 0.5 * added + excess.clamp_min(0)  # above the limit three times as much: no picture pays for others
         kept = torch.zeros_like(shield)
         if self._learns_full:
-            kept = self.FULL * FULL_EVERY * (0.75 * full + 0.25 * decibels(distortion(x_full, x))).mean()
+            looks = decibels(distortion(x_full, x, seen_by_people))
+            kept = self.FULL * FULL_EVERY * (0.75 * full + 0.25 * looks).mean()
         protected = decibels((x_protected.detach() - x).square().mean((1, 2, 3)))
         figures = {
             "full": -full.mean().item(),

@@ -16,6 +16,7 @@ from psic_cli.vlp.imagenet import imagenet_classes
 from psic_cli.vlp.interface import VisionLanguageModel, load_vlp
 
 PROMPT = "a photo of a {}"
+MISREAD, SOFT = 0.15, 0.15  # cosine at which a picture counts as misread, and how gradually
 
 
 class Surrogates:
@@ -84,15 +85,17 @@ def shield_loss(
     captions: list[Tensor] | None,
     uaeo_weight: float,
 ) -> tuple[Tensor, Tensor]:
-    """How well models still understand pictures [B, 3, H, W]: the loss [B], and its part, the cosine to the original's
-    embedding [B].
+    """How well models still understand pictures [B, 3, H, W]: the loss [B], and what it is made of, the cosine to the
+    original's embedding [B].
 
     originals: for each model unit vectors [B, D]. captions: the same for what pictures show, or None for the cosine
     alone.
     """
     seen = [model.encode_image(pictures).float() for model in models]
     cosines = torch.stack([(one * own.float()).sum(1) for one, own in zip(seen, originals, strict=True)]).mean(0)
+    # A picture that is misread already needs no more of a shield; those that are still understood do.
+    understood = SOFT * torch.nn.functional.softplus((cosines - MISREAD) / SOFT)
     if captions is None:
-        return cosines, cosines
+        return understood, cosines
     misled = [uaeo_loss(one, own, text) for one, own, text in zip(seen, originals, captions, strict=True)]
-    return cosines + uaeo_weight * torch.stack(misled).mean(0), cosines
+    return understood + uaeo_weight * torch.stack(misled).mean(0), cosines

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from psic_cli.training.compression import lambda_of
-from psic_cli.training.losses import added_distortion, decibels, distortion, grid, recognition, shown, visibility
+from psic_cli.training.losses import added_distortion, decibels, distortion, grid, recognition, shown, visible
 from psic_cli.training.protection import allowed_loss
 
 # Distortion
@@ -26,18 +26,17 @@ def test_change_counts_where_people_see_it():
     generator = torch.Generator().manual_seed(0)
     flat = torch.full((1, 3, 32, 32), 0.5)
     noise = torch.randn(1, 1, 32, 32, generator=generator).expand(1, 3, 32, 32)
-    change = torch.full_like(flat, 0.1)
-    torch.testing.assert_close(visibility(change, flat), torch.tensor([0.01]))
-    weak, strong = (float(visibility(change, flat + deviation / 255 * noise)) for deviation in (8, 80))
-    assert weak == pytest.approx(0.0025, rel=0.1)  # a quarter where the deviation is 8 levels
-    assert strong == pytest.approx(0.01 / 101**2, rel=0.4)
+    torch.testing.assert_close(visible(flat), torch.ones(1, 1, 32, 32))
+    weak, strong = (float(visible(flat + deviation / 255 * noise).mean()) for deviation in (8, 80))
+    assert weak == pytest.approx(0.25, rel=0.1)  # a quarter where the deviation is 8 levels
+    assert strong == pytest.approx(1 / 101**2, rel=0.4)
 
 
 def test_what_a_version_adds_to_the_distortion_by_hand():
     x = torch.full((2, 3, 32, 32), 0.5)
-    added = added_distortion(x + torch.tensor([0.02, 0.04]).view(2, 1, 1, 1), x - 0.02, x)
+    added = added_distortion(x + torch.tensor([0.02, 0.04]).view(2, 1, 1, 1), x - 0.02, x, visible(x))
     torch.testing.assert_close(added, torch.tensor([0.0, 1.0]), atol=0.01, rtol=0)
-    assert added_distortion(x, x, x).isfinite().all()
+    assert added_distortion(x, x, x, visible(x)).isfinite().all()
 
 
 def test_a_pattern_in_a_clear_sky_adds_more_than_one_in_texture():
@@ -45,7 +44,7 @@ def test_a_pattern_in_a_clear_sky_adds_more_than_one_in_texture():
     x = 0.5 + torch.cat([0 * noise[..., :32], 0.1 * noise[..., 32:]], dim=3)  # sky to the left, texture to the right
     sky = (torch.arange(64) < 32).float()
     full = x + 0.01
-    costs = [added_distortion(full + 0.02 * where, full, x).item() for where in (sky, 1 - sky)]
+    costs = [added_distortion(full + 0.02 * where, full, x, visible(x)).item() for where in (sky, 1 - sky)]
     assert costs[0] > 2 * costs[1]
 
 
@@ -53,28 +52,40 @@ def test_only_what_repeats_in_every_cell_is_a_grid():
     pattern = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     pattern -= pattern.mean((2, 3), keepdim=True)
     repeated = pattern.tile(1, 1, 4, 3)
-    expected = pattern.square().mean((1, 2, 3))
-    torch.testing.assert_close(grid(repeated), expected)
-    torch.testing.assert_close(grid(torch.nn.functional.pad(repeated + 0.3, (0, 9, 0, 5))), expected)  # an even shade
+    expected, seen = pattern.square().mean((1, 2, 3)), torch.ones(1, 1, 64, 48)
+    torch.testing.assert_close(grid(repeated, seen), expected, rtol=1e-4, atol=0)
+    wider = torch.nn.functional.pad(repeated + 0.3, (0, 9, 0, 5))  # an even shade, and less than a cell at the edges
+    torch.testing.assert_close(grid(wider, torch.ones(1, 1, 69, 57)), expected, rtol=1e-4, atol=0)
     alternating = torch.cat([pattern, -pattern], dim=3).tile(1, 1, 3, 2)
-    assert float(grid(alternating)) < 1e-9
+    assert float(grid(alternating, torch.ones(1, 1, 48, 64))) < 1e-9
+
+
+def test_a_grid_counts_only_where_it_is_seen():
+    pattern = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).tile(1, 1, 2, 2)
+    sky = torch.zeros(1, 1, 32, 32)
+    sky[..., :16] = 1
+    everywhere = float(grid(pattern, torch.ones_like(sky)))
+    assert float(grid(pattern * sky, sky)) == pytest.approx(0.5 * everywhere, rel=1e-3)
+    assert float(grid(pattern * (1 - sky), sky)) < 1e-9
 
 
 def test_a_grid_counts_for_more_than_noise_of_the_same_strength():
     x = torch.full((1, 3, 64, 64), 0.5)
     noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     repeated = noise[..., :16, :16].tile(1, 1, 4, 4)
-    assert float(distortion(x + 0.01 * repeated, x)) > 3 * float(distortion(x + 0.01 * noise, x))
+    grid_like, noisy = (float(distortion(x + 0.01 * added, x, visible(x))) for added in (repeated, noise))
+    assert grid_like > 3 * noisy
 
 
 def test_versions_part_from_the_full_one_without_a_wall():
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     full = x + 0.02
     difference = torch.zeros_like(x).requires_grad_()
-    added_distortion(full + difference, full, x).sum().backward()
+    seen = visible(x)
+    added_distortion(full + difference, full, x, seen).sum().backward()
     assert difference.grad is not None
     step = 1e-3 * torch.ones_like(x)
-    change = added_distortion(full + step, full, x) - added_distortion(full, full, x)
+    change = added_distortion(full + step, full, x, seen) - added_distortion(full, full, x, seen)
     assert change.item() == pytest.approx((difference.grad * step).sum().item(), rel=0.1)
 
 

@@ -278,8 +278,8 @@ def test_each_range_of_qualities_has_budgets_of_its_own(protected_config, tmp_pa
         assert [i for i, (a, b) in enumerate(zip(after, before, strict=True)) if a != b] == [number]
 
 
-def test_half_the_strength_may_cost_half():
+def test_a_weaker_shield_may_cost_less_but_what_sealing_costs():
     psnr = torch.tensor([30.0, 36.0])
     assert allowed_loss(psnr, 1.2, torch.ones(2)).tolist() == pytest.approx([1.2, 2.7])
-    assert allowed_loss(psnr, 1.2, torch.tensor([0.5, 0.5])).tolist() == pytest.approx([0.6, 1.35])
-    assert allowed_loss(psnr, 1.2, torch.tensor([0.2, 0.0])).tolist() == pytest.approx([0.54, 1.215])
+    assert allowed_loss(psnr, 1.2, torch.tensor([0.6, 0.6])).tolist() == pytest.approx([0.72, 1.62])
+    assert allowed_loss(psnr, 1.2, torch.tensor([0.2, 0.0])).tolist() == pytest.approx([0.66, 1.485])
