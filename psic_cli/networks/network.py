@@ -4,6 +4,7 @@
                y * gain - mean --round--> symbols ==coded in two steps==> (symbols + mean) * inverse gain = y_hat
                           symbols of the first step --context (integers)--> mean, table index of the second
                                                              y_hat, condition --g_s--> x_hat
+                          or, where the condition has a shield strength and the network a synthesis for it, --g_p-->
 
 `analyse`, `predict`, `refine`, `restore` and `synthesise` are the parts that codec.py uses. Training calls the same
 parts, with rounding that lets gradients through.
@@ -11,7 +12,8 @@ parts, with rounding that lets gradients through.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import copy
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -52,6 +54,7 @@ class NetworkConfig:
     synthesis_blocks: int = 4
     deep_blocks: int = 2  # at 1/16, on each side
     wide_blocks: int = 0  # at 1/16, in the part of the synthesis with the wide view
+    own_synthesis: bool = False  # of the protected version
     cltg_hidden: int = 512  # width of the condition's MLP
     levels: int = 64  # quality levels
     largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
@@ -84,6 +87,7 @@ class PsicNetwork(nn.Module):
         self.g_s = Synthesis(
             c.width, c.deep_width, c.latents, c.synthesis_blocks, c.deep_blocks, c.wide_blocks, c.private, c.cltg_hidden
         )
+        self.g_p = copy.deepcopy(self.g_s) if c.own_synthesis else None
         self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents)
         self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents)
         self.context = ContextModel(c.latents, c.hyper_width)
@@ -99,7 +103,7 @@ class PsicNetwork(nn.Module):
         scaling = self.scaling.freeze() if isinstance(self.scaling, LatentScaling) else self.scaling
         tensors = {
             f"{part}.{key}": value.detach().cpu().half()
-            for part in ("g_a", "g_s", "h_a")
+            for part in self._real_parts()
             for key, value in getattr(self, part).state_dict().items()
         }
         for key, layer in self._integer_layers():
@@ -116,7 +120,7 @@ class PsicNetwork(nn.Module):
         not fit.
         """
         network = cls(config)
-        for part in ("g_a", "g_s", "h_a"):
+        for part in network._real_parts():
             state = {
                 key[len(part) + 1 :]: value.float() for key, value in tensors.items() if key.startswith(part + ".")
             }
@@ -132,6 +136,25 @@ class PsicNetwork(nn.Module):
             raise ValueError("the gains do not fit the number of levels and latents")
         network.scaling = FrozenScaling(gain.double(), offset.double(), inverse.float())
         return network.eval().requires_grad_(False)
+
+    def give_own_synthesis(self) -> None:
+        """Let the protected version have a copy of the synthesis, to become what it needs without a cost to others."""
+        self.g_p = copy.deepcopy(self.g_s)
+        self.config = replace(self.config, own_synthesis=True)
+
+    def forget_conditions(self) -> None:
+        """Let every condition decode as the full version does."""
+        self.g_p = None
+        self.config = replace(self.config, own_synthesis=False)
+        self.g_s.forget_conditions()
+
+    def synthesis_for(self, condition: Tensor) -> Synthesis:
+        """What decodes conditions [B, 3]: `g_p`, if there is one, where any of them has a shield strength."""
+        return self.g_p if self.g_p is not None and bool(condition[:, 0].any()) else self.g_s
+
+    def _real_parts(self) -> list[str]:
+        """Names of the parts that are stored as floats."""
+        return ["g_a", "g_s", "h_a", *(["g_p"] if self.g_p is not None else [])]
 
     def _integer_layers(self) -> list[tuple[str, IntegerConv2d]]:
         """All layers that decide symbols, with the names under which they are stored."""
@@ -216,12 +239,13 @@ class PsicNetwork(nn.Module):
 
     def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
         """y_hat and conditions [B, 3] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""
+        synthesis = self.synthesis_for(condition)
         if self.training:
-            return self.g_s(y_hat, condition)
-        biases = self.g_s.cltg(condition)
-        h, painting = self.g_s.understand(y_hat, biases), biases[self.g_s.understanding_slots :]
+            return synthesis(y_hat, condition)  # type: ignore[no-any-return]
+        biases = synthesis.cltg(condition)
+        h, painting = synthesis.understand(y_hat, biases), biases[synthesis.understanding_slots :]
         return in_strips(
-            lambda rows: self.g_s.paint(rows, painting), h, row_unit=1, cell_columns=h.shape[3], halo=self.g_s.view
+            lambda rows: synthesis.paint(rows, painting), h, row_unit=1, cell_columns=h.shape[3], halo=synthesis.view
         )
 
 

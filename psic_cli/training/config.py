@@ -58,12 +58,15 @@ class ProtectionConfig(StageConfig):
     private_share: float = 0.10  # of the bits, sealed
     learning_rate: float = 4e-4
     warm_up: int = 30
-    # Not Muon: it moves all directions of a matrix alike, the full version with them; what parts versions has low rank
-    optimiser: str = "adamw"
+    # Muon moves all directions of a matrix alike: right for a synthesis of its own, but one that all versions share
+    # loses the full version's with them, there AdamW is the better choice
+    optimiser: str = "muon"
     forced_weight: float = 0.0  # of the shield on what can be had without the key under the full condition
-    afresh: bool = False  # forget the conditions that the network has learned: all start as the full version
+    # The protected version gets a copy of the synthesis, and the full version's stays what compression has made of it;
+    # without that all versions share one
+    own_synthesis: bool = True
+    afresh: bool = False  # forget what the network has learned of conditions: all versions start as the full one
     # For comparison only (configs/ablations):
-    two_decoders: bool = False  # a second synthesis for what is misread, instead of CLTG's biases; not exported
     scale_condition: bool = True  # CLTG is told how large the picture is
     context_trunk: bool = True  # the part of the synthesis with the wide view is trained and gets biases
 

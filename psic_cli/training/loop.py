@@ -75,15 +75,19 @@ class Run:
         """Take over an exported model. Its density of z is kept as tables alone, so the rate model starts afresh."""
         assert isinstance(trained.scaling, FrozenScaling)
         assert isinstance(self.network.scaling, LatentScaling)
-        for part in ("g_a", "g_s", "h_a", "h_s", "context"):
+        for part in ("g_a", "g_s", "h_a", "h_s", "context", *(["g_p"] if trained.g_p is not None else [])):
             getattr(self.network, part).load_state_dict(getattr(trained, part).state_dict())
         self.network.scaling.start_from(trained.scaling)
 
     def _become(self, config: NetworkConfig) -> None:
-        """Make room for what the second stage has chosen: how many latents are sealed."""
+        """Make room for what the second stage has chosen: how many latents are sealed, and a synthesis for the
+        protected version.
+        """
         if config.private != self.network.config.private:
             self.network.g_s.expect_sealed(config.private)
             self.network.g_s.to(self.device)
+        if config.own_synthesis and self.network.g_p is None:
+            self.network.give_own_synthesis()
         self.network.config = config
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from psic_cli.networks.transforms import Synthesis
 from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
 from psic_cli.training.data import ScaleSource, is_held_out, list_pictures, read_pairs, read_rgb
@@ -68,7 +69,7 @@ class ProtectionStage:
         if fresh and run.network.config.private == 0:
             make_private(run, self.config.private_share)
         if fresh and self.config.afresh:
-            run.network.g_s.forget_conditions()
+            run.network.forget_conditions()
         self.surrogates = Surrogates(self.config.vlps, run.device)
         self.judges = Surrogates(self.config.judges, run.device)
         self._read_pictures()
@@ -77,11 +78,10 @@ class ProtectionStage:
         # For each band and size one budget of the weaker shields and one of the strongest.
         self.budgets = [Budget(weight=4.0, pace=0.02, highest=20.0) for _ in range(2 * BANDS * (len(SIZES) + 1))]
         self.steps = 0
-        run.network.requires_grad_(False).eval()
-        run.network.g_s.requires_grad_(True).train()
+        self._choose_parameters(fresh)
         if not self.config.context_trunk:
             self._freeze_context_trunk(fresh)
-        self.versions = Versions(run.network, self.config.two_decoders, self.config.scale_condition)
+        self.versions = Versions(run.network, self.config.scale_condition)
 
     def _read_pictures(self) -> None:
         run, data = self.run, self.run.config.data
@@ -99,9 +99,24 @@ class ProtectionStage:
         held_out = [pair.rgb for pair in read_pairs(Path(data.pairs), "val")] if data.pairs else []
         self.held_out = ScaleSource(held_out[:64] or photos[:64], [224], 0, run.device).next_batch(JUDGED * 224**2).x
 
+    def _choose_parameters(self, fresh: bool) -> None:
+        """What is trained: the synthesis; or that of the protected version, and of the other one its conditions."""
+        network = self.run.network
+        if fresh and self.config.own_synthesis and network.g_p is None:
+            network.give_own_synthesis()
+        network.requires_grad_(False).eval()
+        network.g_s.cltg.requires_grad_(True)
+        (network.g_s if network.g_p is None else network.g_p).requires_grad_(True)
+        for synthesis in self._syntheses():
+            synthesis.train()
+
+    def _syntheses(self) -> list[Synthesis]:
+        network = self.run.network
+        return [network.g_s, *([network.g_p] if network.g_p is not None else [])]
+
     def _freeze_context_trunk(self, fresh: bool) -> None:
         """For comparison: the wide view stays what compression made of it, and the condition does not reach it."""
-        g_s = self.run.network.g_s
+        g_s = self._syntheses()[-1]
         trunk = [g_s.near_context, g_s.gather, *g_s.far_context, g_s.spread, *g_s.wide_blocks]
         for part in [*trunk, *list(g_s.cltg.heads)[: g_s.understanding_slots]]:
             part.requires_grad_(False)
@@ -110,9 +125,7 @@ class ProtectionStage:
                 torch.nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        g_s = self.run.network.g_s
-        modules = [g_s, *([self.versions.second] if self.versions.second is not None else [])]
-        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        parameters = [p for synthesis in self._syntheses() for p in synthesis.parameters() if p.requires_grad]
         return [{"params": parameters}]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
@@ -135,12 +148,14 @@ class ProtectionStage:
 
     @property
     def _learns_full(self) -> bool:
+        if self.run.network.g_p is not None:
+            return False  # it stays what compression has made of it
         return self.steps % FULL_EVERY == 0 or self.config.objective == "mgda-parameters"  # which weighs all three
 
     def _draw_strength(self, x: Tensor) -> Tensor:
         """[B, 1]: 1 three times out of four; else between the weakest and 1."""
         strength = WEAKEST + (1 - WEAKEST) * torch.rand(len(x), 1, device=x.device)
-        strongest = torch.rand_like(strength) < (1.0 if self.config.two_decoders else 0.75)
+        strongest = torch.rand_like(strength) < 0.75
         return torch.where(strongest, torch.ones_like(strength), strength)
 
     def _captions(self, models: list[VisionLanguageModel], originals: list[Tensor], numbers: list[int]) -> list[Tensor]:
@@ -220,12 +235,12 @@ class ProtectionStage:
         """Loss of the version whose turn it is, if any."""
         turn, none = self.steps % EXTRA_EVERY, torch.zeros(len(x), 1, device=x.device)
         number = self.steps // EXTRA_EVERY
-        if turn == 0 and not self.config.two_decoders:
+        if turn == 0:
             x_machine = self.versions.decode(latents.full, x.shape[2], none, none + 1)
             pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
             lost = machine.machine_loss(models, shown(x_machine), x, originals, number, self.generator)
             return self.MACHINE * lost.mean() + pixels.mean()
-        if turn == FULL_EVERY:
+        if turn == FULL_EVERY and self.run.network.g_p is None:
             kept = self.READABLE * (1 - recognition(models, shown(x_full), originals)).mean()
             if not self.config.forced_weight:
                 return kept
@@ -286,7 +301,6 @@ class ProtectionStage:
             "generator": self.generator.bit_generator.state,
             "budgets": [budget.weight for budget in self.budgets],
             "steps": self.steps,
-            "second": self.versions.second and self.versions.second.state_dict(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -295,8 +309,6 @@ class ProtectionStage:
         for budget, weight in zip(self.budgets, state["budgets"], strict=True):
             budget.weight = weight
         self.steps = state["steps"]
-        if self.versions.second is not None:
-            self.versions.second.load_state_dict(state["second"])
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> float:

@@ -9,12 +9,11 @@ forged     D(public + guesses, strength 0)       the same with sealed symbols dr
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from psic_cli.networks.cltg import WITNESS_SIDE
 from psic_cli.networks.entropy_model import scale_of_index
@@ -34,14 +33,11 @@ class Latents:
 class Versions:
     """Latents and decodes of one network.
 
-    Args:
-        two_decoders: decode whatever has a shield strength by a copy of the synthesis, and tell neither its condition.
-        scale_condition: tell the synthesis how large the picture is.
+    scale_condition: tell the synthesis how large the picture is.
     """
 
-    def __init__(self, network: PsicNetwork, two_decoders: bool = False, scale_condition: bool = True) -> None:
+    def __init__(self, network: PsicNetwork, scale_condition: bool = True) -> None:
         self.network, self.scale_condition = network, scale_condition
-        self.second: nn.Module | None = copy.deepcopy(network.g_s) if two_decoders else None
 
     @torch.no_grad()
     def latents(self, x: Tensor, level: Tensor) -> Latents:
@@ -65,9 +61,5 @@ class Versions:
         machine = torch.zeros_like(strength) if machine is None else machine
         scale = math.log2(side / WITNESS_SIDE) if self.scale_condition else 0.0
         condition = torch.cat([strength, machine, torch.full_like(strength, scale)], dim=1)
-        synthesis: nn.Module = self.network.g_s
-        if self.second is not None:
-            synthesis = self.second if bool((strength > 0).any()) else synthesis
-            condition = torch.zeros_like(condition)
-        x_hat: Tensor = synthesis(y_hat, condition).float()
+        x_hat = self.network.synthesis_for(condition)(y_hat, condition).float()
         return x_hat[:, :, :side, :side]

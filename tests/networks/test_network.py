@@ -50,6 +50,32 @@ def integers(made: PsicNetwork, z: Tensor, symbols: Tensor, level: Tensor) -> tu
 # Stored and loaded
 
 
+def test_the_protected_version_keeps_its_own_synthesis():
+    made = network(dataclasses.replace(SMALL, own_synthesis=True))
+    assert made.g_p is not None
+    again = loaded(made)
+    y_hat = torch.randn(1, SMALL.latents + SMALL.private, 4, 4)
+    protected = Condition(strength=1.0, machine=0.0, short_side=224).tensor(224)
+    both = [again.synthesise(y_hat, condition) for condition in (NEUTRAL, protected)]
+    torch.testing.assert_close(both[0], made.g_s(y_hat, NEUTRAL), atol=0.01, rtol=0)  # stored in float16
+    torch.testing.assert_close(both[1], made.g_p(y_hat, protected), atol=0.01, rtol=0)
+    assert (both[1] - made.g_s(y_hat, protected)).abs().max() > 0.05
+
+
+def test_a_network_that_gets_a_synthesis_for_protection_decodes_as_before():
+    made = network().eval()
+    y_hat = torch.randn(1, SMALL.latents + SMALL.private, 4, 4)
+    protected = Condition(strength=1.0, machine=0.0, short_side=224).tensor(224)
+    before = made.synthesise(y_hat, protected)
+    made.give_own_synthesis()
+    assert torch.equal(made.synthesise(y_hat, protected), before)
+    assert made.config.own_synthesis
+    assert loaded(made).g_p is not None
+    made.forget_conditions()
+    assert made.g_p is None
+    assert torch.equal(made.synthesise(y_hat, protected), made.synthesise(y_hat, NEUTRAL))
+
+
 def test_what_is_loaded_is_what_was_stored():
     first = network().to_tensors()
     again = PsicNetwork.from_tensors(SMALL, first).to_tensors()

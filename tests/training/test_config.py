@@ -93,7 +93,7 @@ def test_a_choice_that_does_not_exist_is_an_error(tmp_path, text, words):
 
 
 def test_switches_are_true_or_false(tmp_path):
-    assert load_config(written(tmp_path, "[protection]\ntwo_decoders = true")).protection.two_decoders
+    assert not load_config(written(tmp_path, "[protection]\nown_synthesis = false")).protection.own_synthesis
     with pytest.raises(InputError, match="must be of the kind bool"):
         load_config(written(tmp_path, "compile = 1"))
 

@@ -36,7 +36,8 @@ def _small_scale(monkeypatch):
 
 
 def frozen_parts(network: PsicNetwork) -> dict[str, torch.Tensor]:
-    return {key: value.clone() for key, value in network.state_dict().items() if not key.startswith("g_s.")}
+    """What the stage must leave alone: everything but the conditions and the protected version's synthesis."""
+    return {k: v.clone() for k, v in network.state_dict().items() if not k.startswith(("g_s.cltg.", "g_p."))}
 
 
 def changed(config: TrainingConfig, **changes: Any) -> TrainingConfig:
@@ -100,9 +101,32 @@ def test_the_bits_stay_what_they_are(protected_config, tmp_path):
         optimiser.step()
     for key, value in frozen_parts(run.network).items():
         assert torch.equal(value, before[key]), key
-    assert [name for name, parameter in run.network.named_parameters() if parameter.grad is not None] == [
-        name for name, _ in run.network.named_parameters() if name.startswith("g_s.")
-    ]
+    assert {name.split(".")[0] for name, p in run.network.named_parameters() if p.grad is not None} == {"g_s", "g_p"}
+
+
+def test_the_full_version_is_what_compression_has_made_of_it(protected_config, tmp_path):
+    codec_alone = Run(protected_config, tmp_path, "cpu").network
+    network = train(changed(protected_config, learning_rate=0.01), tmp_path / "run").network
+    assert network.g_p is not None
+    y_hat = torch.randn(1, network.config.latents + network.config.private, 8, 8)
+    full, protected = torch.tensor([[0.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]])
+    with torch.no_grad():
+        assert torch.equal(network.synthesise(y_hat, full), network.g_s(y_hat, full))
+        assert torch.equal(network.synthesise(y_hat, protected), network.g_p(y_hat, protected))
+        assert not torch.equal(network.g_s(y_hat, protected), network.g_p(y_hat, protected))
+    for key, value in codec_alone.g_s.blocks.state_dict().items():
+        assert torch.equal(value, network.g_s.blocks.state_dict()[key])
+
+
+def test_a_synthesis_that_all_versions_share_is_trained_for_all(protected_config, tmp_path):
+    run = Run(changed(protected_config, own_synthesis=False), tmp_path, "cpu")
+    stage = ProtectionStage(run, fresh=True)
+    assert run.network.g_p is None
+    for step in range(2):  # the full version is learned in the first of both
+        loss, _ = stage.loss()
+        loss.backward()
+        assert run.network.g_s.blocks[0].expand.weight.grad.abs().max() > 0  # type: ignore[union-attr]
+        assert stage._learns_full is (step == 1)
 
 
 def test_without_the_key_there_are_means_or_guesses(protected_config, tmp_path):
@@ -150,7 +174,7 @@ def conditions_of(stage: ProtectionStage, monkeypatch, steps: int) -> list[list[
 
 @pytest.mark.parametrize("forced_weight", [0.0, 0.1])
 def test_machine_and_forced_decodes_take_turns(protected_config, tmp_path, monkeypatch, forced_weight):
-    config = changed(protected_config, forced_weight=forced_weight)
+    config = changed(protected_config, forced_weight=forced_weight, own_synthesis=False)
     stage = ProtectionStage(Run(config, tmp_path, "cpu"), fresh=True)
     found = conditions_of(stage, monkeypatch, 8)
     assert all(one[0] == (0.0, 0.0) for one in found)  # full
@@ -169,7 +193,7 @@ def test_machine_and_forced_decodes_take_turns(protected_config, tmp_path, monke
         {"surrogates_per_step": 1},
         {"scale_condition": False},
         {"context_trunk": False},
-        {"two_decoders": True},
+        {"own_synthesis": False},
     ],
     ids=str,
 )
@@ -177,7 +201,8 @@ def test_every_choice_trains_the_synthesis_and_nothing_else(protected_config, tm
     config = changed(protected_config, **changes)
     run = Run(config, tmp_path, "cpu")
     stage = ProtectionStage(run, fresh=True)
-    before, trunk = frozen_parts(run.network), run.network.g_s.near_context.look.weight.clone()
+    trained = run.network.g_p or run.network.g_s
+    before, trunk = frozen_parts(run.network), trained.near_context.look.weight.clone()
     optimiser = Optimiser(stage.parameter_groups(), matrix_weights(run.network))
     for group in optimiser.param_groups:
         group["lr"] = 1e-3
@@ -188,30 +213,10 @@ def test_every_choice_trains_the_synthesis_and_nothing_else(protected_config, tm
         assert all(p.grad is None or p.grad.isfinite().all() for p in optimiser.parameters)
         optimiser.step()
     for key, value in frozen_parts(run.network).items():
-        assert torch.equal(value, before[key]), key
-    moved = any(p.grad is not None and p.grad.abs().max() > 0 for p in run.network.g_s.parameters())
-    assert moved
-    assert torch.equal(run.network.g_s.near_context.look.weight, trunk) or config.protection.context_trunk
+        assert torch.equal(value, before[key]) or (key.startswith("g_s.") and trained is run.network.g_s), key
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in trained.parameters())
+    assert torch.equal(trained.near_context.look.weight, trunk) or config.protection.context_trunk
     assert run.network.config.largest_side == (96 if config.protection.scale_condition else 64)
-
-
-def test_two_decoders_share_nothing_and_survive_a_restart(protected_config, tmp_path):
-    config = changed(protected_config, two_decoders=True)
-    stage = ProtectionStage(Run(config, tmp_path, "cpu"), fresh=True)
-    second = stage.versions.second
-    assert second is not None
-    with torch.no_grad():
-        for parameter in second.parameters():
-            parameter.add_(0.01)
-    x, one = stage.held_out, torch.ones(len(stage.held_out), 1)
-    y_hat = stage.versions.latents(x, torch.full((len(x),), 30)).full
-    with torch.no_grad():
-        full, protected = stage.versions.decode(y_hat, 64, 0 * one), stage.versions.decode(y_hat, 64, one)
-    assert not torch.equal(full, protected)
-    again = ProtectionStage(Run(config, tmp_path, "cpu"), fresh=True)
-    again.load_state(stage.state())
-    with torch.no_grad():
-        assert torch.equal(again.versions.decode(y_hat, 64, one), protected)
 
 
 def test_a_stage_that_starts_afresh_forgets_the_conditions_of_the_network(protected_config, tmp_path):
@@ -223,6 +228,8 @@ def test_a_stage_that_starts_afresh_forgets_the_conditions_of_the_network(protec
         assert all(weight.any() for weight in run.network.g_s.cltg.heads.parameters())
         ProtectionStage(run, fresh=True)
         assert any(weight.any() for weight in run.network.g_s.cltg.heads.parameters()) is not afresh
+        assert run.network.g_p is not None
+        assert any(weight.any() for weight in run.network.g_p.cltg.heads.parameters()) is not afresh
 
 
 def test_captions_are_told_to_the_models(protected_config, photos, tmp_path):
@@ -252,7 +259,7 @@ def cosine_of_the_protected_version(stage: ProtectionStage, x: torch.Tensor) -> 
 
 @pytest.mark.parametrize(("weight", "lowest", "highest"), [(0.0, -1.0, 0.6), (5.0, 0.9, 1.0)])
 def test_how_far_the_shield_goes_is_a_matter_of_the_budget(protected_config, tmp_path, weight, lowest, highest):
-    run = Run(changed(protected_config, shield="cosine"), tmp_path, "cpu")
+    run = Run(changed(protected_config, shield="cosine", own_synthesis=False), tmp_path, "cpu")
     stage = ProtectionStage(run, fresh=True)
     stage.budgets = [Budget(weight=weight, pace=0.0, lowest=0.0) for _ in stage.budgets]
     x = stage.source.next_batch(4 * 96 * 96).x

@@ -1,10 +1,13 @@
 """A run that goes on from an exported model."""
 
+import dataclasses
+
 import torch
 
 from psic_cli import zoo
 from psic_cli.networks.network import NetworkConfig, clamp_z
 from psic_cli.training.config import TrainingConfig
+from psic_cli.training.export import export
 from psic_cli.training.loop import Run
 
 
@@ -20,3 +23,24 @@ def test_a_run_starts_with_the_network_that_was_exported(tiny_models, tmp_path):
         mine, theirs = started.predict(clamp_z(z), level), trained.predict(clamp_z(z).double(), level)
         assert torch.equal(mine.mean.double(), theirs.mean)
         assert torch.equal(mine.index.double(), theirs.index)
+
+
+def test_a_run_takes_over_the_synthesis_of_the_protected_version(tiny_models, tmp_path):
+    made = Run(TrainingConfig(network=zoo.load("tiny").network.config), tmp_path / "first", "cpu")
+    made.network.give_own_synthesis()
+    assert made.network.g_p is not None
+    torch.nn.init.constant_(made.network.g_p.to_pixels.bias, 0.25)  # type: ignore[arg-type]
+    folder = export(made.network, made.rate, tmp_path / "models" / "own", "own")
+    started = Run(TrainingConfig(start_from=str(folder)), tmp_path / "second", "cpu")
+    started.folder.mkdir()
+    started.save()
+    resumed = Run(
+        TrainingConfig(network=dataclasses.replace(started.network.config, own_synthesis=False)), tmp_path, "cpu"
+    )
+    resumed.folder = started.folder
+    resumed.load()
+    for run in (started, resumed):
+        assert run.network.config.own_synthesis
+        assert run.network.g_p is not None
+        assert (run.network.g_p.to_pixels.bias == 0.25).all()
+        assert not (run.network.g_s.to_pixels.bias == 0.25).any()
