@@ -201,11 +201,11 @@ class ProtectionStage:
             combined, weights = combine_at(x_protected, [shield, excess.clamp_min(0).mean()])
             return kept + combined, {**figures, "shield_weight": float(weights[0])}
         if self.config.objective == "mgda-parameters":
-            losses = [kept, shield, excess.clamp_min(0).mean()]
+            losses = [*([kept] if self._learns_full else []), shield, excess.clamp_min(0).mean()]
             parameters = [p for group in self.parameter_groups() for p in group["params"]]
             weights = weights_for_parameters(losses, parameters)
             total = torch.stack([w * one for w, one in zip(weights.tolist(), losses, strict=True)]).sum()
-            return total, {**figures, "shield_weight": float(weights[1])}
+            return total, {**figures, "shield_weight": float(weights[-2])}
         if self.config.objective == "fixed":
             return kept + shield + self.config.fixed_weight * cost.mean(), figures
         band = level * BANDS // self.run.network.config.levels + BANDS * sum(x.shape[2] > size for size in SIZES)
