@@ -31,7 +31,8 @@ SIDES = [224, 224, 224, 256, 320, 448]  # pixels, one is drawn for each batch
 LARGE_SIDES = [640, 896, 1280]  # also drawn, the larger the less often, where the data has large photos
 PICTURE_PIXELS = 224 * 224  # that count as one picture of a batch
 FULL_EVERY = 2  # steps; the full version is learned in one of so many, with as much more weight: half the price
-EXTRA_EVERY = 6  # machine and forced decodes take turns, each in one step of so many
+MACHINE_RATE = 5.0  # of the learning rate for conditions that learn in steps of the machine version alone
+EXTRA_EVERY = 4  # machine and forced decodes take turns, each in one step of so many
 # Ranges of quality levels and of picture sizes, each with budgets of its own: what a shield costs differs between them
 BANDS = 4
 SIZES = [256, 448]  # pixels: up to the first, up to the second, larger
@@ -43,12 +44,13 @@ LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
 
 
 def allowed_loss(full_psnr: Tensor, budget_db: float, strength: Tensor) -> Tensor:
-    """Decibels that the protected version may lose: the budget, and half of what the full version has above 33 dB; in
-    proportion to the shield's strength, but for the weakest, since sealing alone costs something.
+    """Decibels that the protected version may lose: the budget, and half of what the full version has above 33 dB, up
+    to 37 dB; in proportion to the shield's strength, but for the weakest, since sealing alone costs something.
 
-    Where the full version is excellent, sealing a tenth of the bits alone costs more than the budget.
+    Where the full version is excellent, sealing a tenth of the bits alone costs more than the budget. Beyond 37 dB a
+    picture is so even that it shows everything.
     """
-    return strength.clamp_min(SEALING_ALONE) * (budget_db + 0.5 * (full_psnr - 33.0).clamp_min(0))
+    return strength.clamp_min(SEALING_ALONE) * (budget_db + 0.5 * (full_psnr - 33.0).clamp(0, 4))
 
 
 class ProtectionStage:
@@ -125,8 +127,10 @@ class ProtectionStage:
                 torch.nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        parameters = [p for synthesis in self._syntheses() for p in synthesis.parameters() if p.requires_grad]
-        return [{"params": parameters}]
+        groups = [[p for p in synthesis.parameters() if p.requires_grad] for synthesis in self._syntheses()]
+        if len(groups) == 1:
+            return [{"params": groups[0]}]
+        return [{"params": groups[0], "factor": MACHINE_RATE}, {"params": groups[1]}]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         batch = self.source.next_batch(self.config.batch * PICTURE_PIXELS)
@@ -185,7 +189,7 @@ class ProtectionStage:
         seen_by_people = visible(x)
         added = added_distortion(x_protected, x_full, x, seen_by_people) * allowed / (10 ** (allowed / 20) - 1)
         excess = added - allowed
-        cost = 0.5 * added + excess.clamp_min(0)  # above the limit three times as much: no picture pays for others
+        cost = 0.5 * added + 2 * excess.clamp_min(0)  # above the limit five times as much: no picture pays for others
         kept = torch.zeros_like(shield)
         if self._learns_full:
             looks = decibels(distortion(x_full, x, seen_by_people))
