@@ -13,7 +13,7 @@ from psic_cli.vlp.interface import VisionLanguageModel
 
 LEAST = 2e-6  # mean square of an error that nobody sees: 57 dB
 VISIBLE = 0.75  # weight of what people see in the distortion
-GRID = 30.0  # weight of what repeats from cell to cell
+GRID = 15.0  # weight of what repeats from cell to cell
 
 
 def decibels(mse: Tensor) -> Tensor:
@@ -73,20 +73,27 @@ def distortion(x_hat: Tensor, x: Tensor, seen: Tensor) -> Tensor:
     A quarter is the plain mean square, three quarters are weighted by how well people see it, and a `grid` has a weight
     of its own.
     """
-    error = x_hat - x
-    squares = ((1 - VISIBLE + VISIBLE * seen) * error.square()).mean((1, 2, 3))
-    return squares + GRID * grid(error, seen)
+    return _squares(x_hat - x, seen) + GRID * grid(x_hat - x, seen)
+
+
+def _squares(error: Tensor, seen: Tensor) -> Tensor:
+    """Mean square of an error [B, 3, H, W], three quarters of it weighted by how well people see it: [B]."""
+    return ((1 - VISIBLE + VISIBLE * seen) * error.square()).mean((1, 2, 3))
 
 
 def added_distortion(x_hat: Tensor, x_full: Tensor, x: Tensor, seen: Tensor) -> Tensor:
     """How much worse a version [B, 3, H, W] looks than the full one, as a share of amplitude: [B], 0 where both look
     alike, 0.19 for 1.5 dB. seen: `visible(x)`.
 
+    The grid is that of the difference to the full version: what the full version's own error repeats, such as the
+    blocks of a picture that was a JPEG file, would hide as much.
+
     Not in decibels: they charge the first small difference to the full version most, so that versions never part, and a
     large error hardly more than a middling one, so that a pattern in a clear sky stays.
     """
-    worse, full = distortion(x_hat, x, seen), distortion(x_full, x, seen).detach()
-    return ((worse + LEAST) / (full + LEAST)).sqrt() - 1
+    x_full = x_full.detach()
+    worse, full = (_squares(version - x, seen) for version in (x_hat, x_full))
+    return ((worse + GRID * grid(x_hat - x_full, seen) + LEAST) / (full + LEAST)).sqrt() - 1
 
 
 def recognition(vlps: Sequence[VisionLanguageModel], pictures: Tensor, originals: list[Tensor]) -> Tensor:

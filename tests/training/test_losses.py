@@ -77,6 +77,14 @@ def test_a_grid_counts_for_more_than_noise_of_the_same_strength():
     assert grid_like > 3 * noisy
 
 
+def test_a_grid_counts_where_it_hides_one_of_the_full_version_too():
+    x = torch.full((1, 3, 64, 64), 0.5)
+    pattern = 0.01 * torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).tile(1, 1, 4, 4)
+    hidden, noisy = x, x + pattern + 0.01 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    costs = [added_distortion(version, x + pattern, x, visible(x)).item() for version in (hidden, noisy)]
+    assert costs[0] > costs[1]
+
+
 def test_versions_part_from_the_full_one_without_a_wall():
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     full = x + 0.02
