@@ -80,13 +80,15 @@ class Run:
         self.network.scaling.start_from(trained.scaling)
 
     def _become(self, config: NetworkConfig) -> None:
-        """Make room for what the second stage has chosen: how many latents are sealed, and a synthesis for the
-        protected version.
+        """Be what the second stage has chosen: how many latents are sealed, and whether the protected version has a
+        synthesis of its own.
         """
         if config.private != self.network.config.private:
             self.network.g_s.expect_sealed(config.private)
             self.network.g_s.to(self.device)
-        if config.own_synthesis and self.network.g_p is None:
+        if not config.own_synthesis:
+            self.network.g_p = None
+        elif self.network.g_p is None:
             self.network.give_own_synthesis()
         self.network.config = config
 

@@ -44,3 +44,16 @@ def test_a_run_takes_over_the_synthesis_of_the_protected_version(tiny_models, tm
         assert run.network.g_p is not None
         assert (run.network.g_p.to_pixels.bias == 0.25).all()
         assert not (run.network.g_s.to_pixels.bias == 0.25).any()
+
+
+def test_a_run_that_gave_up_the_protected_versions_synthesis_can_go_on(tiny_models, tmp_path):
+    made = Run(TrainingConfig(network=zoo.load("tiny").network.config), tmp_path / "first", "cpu")
+    made.network.give_own_synthesis()
+    config = TrainingConfig(start_from=str(export(made.network, made.rate, tmp_path / "models" / "own", "own")))
+    started = Run(config, tmp_path, "cpu")
+    started.network.forget_conditions()  # as a stage that starts afresh does
+    started.save()
+    resumed = Run(config, tmp_path, "cpu")
+    resumed.load()
+    assert resumed.network.g_p is None
+    assert not resumed.network.config.own_synthesis
