@@ -103,7 +103,7 @@ class PsicNetwork(nn.Module):
         scaling = self.scaling.freeze() if isinstance(self.scaling, LatentScaling) else self.scaling
         tensors = {
             f"{part}.{key}": value.detach().cpu().half()
-            for part in self._real_parts()
+            for part in self.real_parts()
             for key, value in getattr(self, part).state_dict().items()
         }
         for key, layer in self._integer_layers():
@@ -120,7 +120,7 @@ class PsicNetwork(nn.Module):
         not fit.
         """
         network = cls(config)
-        for part in network._real_parts():
+        for part in network.real_parts():
             state = {
                 key[len(part) + 1 :]: value.float() for key, value in tensors.items() if key.startswith(part + ".")
             }
@@ -152,7 +152,7 @@ class PsicNetwork(nn.Module):
         """What decodes conditions [B, 3]: `g_p`, if there is one, where any of them has a shield strength."""
         return self.g_p if self.g_p is not None and bool(condition[:, 0].any()) else self.g_s
 
-    def _real_parts(self) -> list[str]:
+    def real_parts(self) -> list[str]:
         """Names of the parts that are stored as floats."""
         return ["g_a", "g_s", "h_a", *(["g_p"] if self.g_p is not None else [])]
 

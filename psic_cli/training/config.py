@@ -61,7 +61,8 @@ class ProtectionConfig(StageConfig):
     # Muon moves all directions of a matrix alike: right for a synthesis of its own, but one that all versions share
     # loses the full version's with them, there AdamW is the better choice
     optimiser: str = "muon"
-    forced_weight: float = 0.0  # of the shield on what can be had without the key under the full condition
+    # Of the shield on what can be had without the key under the full condition; without effect beside an own_synthesis
+    forced_weight: float = 0.0
     # The protected version gets a copy of the synthesis, and the full version's stays what compression has made of it;
     # without that all versions share one
     own_synthesis: bool = True

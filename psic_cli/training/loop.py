@@ -75,7 +75,7 @@ class Run:
         """Take over an exported model. Its density of z is kept as tables alone, so the rate model starts afresh."""
         assert isinstance(trained.scaling, FrozenScaling)
         assert isinstance(self.network.scaling, LatentScaling)
-        for part in ("g_a", "g_s", "h_a", "h_s", "context", *(["g_p"] if trained.g_p is not None else [])):
+        for part in (*trained.real_parts(), "h_s", "context"):
             getattr(self.network, part).load_state_dict(getattr(trained, part).state_dict())
         self.network.scaling.start_from(trained.scaling)
 

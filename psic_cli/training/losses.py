@@ -73,7 +73,8 @@ def distortion(x_hat: Tensor, x: Tensor, seen: Tensor) -> Tensor:
     A quarter is the plain mean square, three quarters are weighted by how well people see it, and a `grid` has a weight
     of its own.
     """
-    return _squares(x_hat - x, seen) + GRID * grid(x_hat - x, seen)
+    error = x_hat - x
+    return _squares(error, seen) + GRID * grid(error, seen)
 
 
 def _squares(error: Tensor, seen: Tensor) -> Tensor:

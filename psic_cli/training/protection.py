@@ -57,7 +57,7 @@ class ProtectionStage:
     """Loss, in decibels where not said otherwise:
 
     FULL * distortion(full) + budget weight * distortion(protected) + SHIELD * strength * shield(protected, original)
-    + the extra versions.
+    + the extra versions. What concerns the full version is left out where it has a synthesis of its own.
     """
 
     name = "protection"
@@ -72,6 +72,8 @@ class ProtectionStage:
             make_private(run, self.config.private_share)
         if fresh and self.config.afresh:
             run.network.forget_conditions()
+        if fresh and self.config.own_synthesis and run.network.g_p is None:
+            run.network.give_own_synthesis()
         self.surrogates = Surrogates(self.config.vlps, run.device)
         self.judges = Surrogates(self.config.judges, run.device)
         self._read_pictures()
@@ -80,7 +82,7 @@ class ProtectionStage:
         # For each band and size one budget of the weaker shields and one of the strongest.
         self.budgets = [Budget(weight=4.0, pace=0.02, highest=20.0) for _ in range(2 * BANDS * (len(SIZES) + 1))]
         self.steps = 0
-        self._choose_parameters(fresh)
+        self._choose_parameters()
         if not self.config.context_trunk:
             self._freeze_context_trunk(fresh)
         self.versions = Versions(run.network, self.config.scale_condition)
@@ -101,11 +103,9 @@ class ProtectionStage:
         held_out = [pair.rgb for pair in read_pairs(Path(data.pairs), "val")] if data.pairs else []
         self.held_out = ScaleSource(held_out[:64] or photos[:64], [224], 0, run.device).next_batch(JUDGED * 224**2).x
 
-    def _choose_parameters(self, fresh: bool) -> None:
+    def _choose_parameters(self) -> None:
         """What is trained: the synthesis; or that of the protected version, and of the other one its conditions."""
         network = self.run.network
-        if fresh and self.config.own_synthesis and network.g_p is None:
-            network.give_own_synthesis()
         network.requires_grad_(False).eval()
         network.g_s.cltg.requires_grad_(True)
         (network.g_s if network.g_p is None else network.g_p).requires_grad_(True)

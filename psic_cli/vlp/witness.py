@@ -40,18 +40,21 @@ class _Subsampled(nn.Module):
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
+        from timm.layers import Conv2dSame
+        from timm.layers.padding import pad_same
+
         super().__init__()
         self.strided = convolution
+        # timm pads these as TensorFlow does: more behind than in front
+        self.pad = pad_same if isinstance(convolution, Conv2dSame) else None
 
     def forward(self, x: Tensor) -> Tensor:
         strided = self.strided
         if not (x.requires_grad and torch.is_autocast_enabled("cpu")):
             return strided(x)  # type: ignore[no-any-return]
         rows, columns = strided.stride
-        if not any(strided.padding):  # timm pads as TensorFlow does: more behind than in front
-            from timm.layers.padding import pad_same
-
-            x = pad_same(x, list(strided.weight.shape[-2:]), list(strided.stride))
+        if self.pad is not None:
+            x = self.pad(x, list(strided.weight.shape[-2:]), list(strided.stride))
         y = F.conv2d(x, strided.weight, strided.bias, padding=strided.padding, groups=strided.groups)
         return y[..., ::rows, ::columns]
 

@@ -21,7 +21,7 @@ def witness() -> Witness:
 
 @pytest.fixture(scope="module")
 def plain_tower() -> torch.nn.Module:
-    card = zoo.find_card("witness-lite0", kind="witness")
+    card = zoo.find_card("witness-lite0", kind=zoo.WITNESS)
     with safe_open(str(card.weights), framework="pt") as file:
         name = json.loads(file.metadata()["witness"])["timm"]
         own = {key: file.get_tensor(key).float() for key in file.keys() if key.startswith("tower.")}  # noqa: SIM118
