@@ -127,7 +127,9 @@ def test_a_synthesis_that_all_versions_share_is_trained_for_all(protected_config
     for step in range(2):  # the full version is learned in the first of both
         loss, _ = stage.loss()
         loss.backward()
-        assert run.network.g_s.blocks[0].expand.weight.grad.abs().max() > 0  # type: ignore[union-attr]
+        gradient = run.network.g_s.get_parameter("blocks.0.expand.weight").grad
+        assert gradient is not None
+        assert gradient.abs().max() > 0
         assert stage._learns_full is (step == 1)
 
 

@@ -29,7 +29,7 @@ def test_a_run_takes_over_the_synthesis_of_the_protected_version(tiny_models, tm
     made = Run(TrainingConfig(network=zoo.load("tiny").network.config), tmp_path / "first", "cpu")
     made.network.give_own_synthesis()
     assert made.network.g_p is not None
-    torch.nn.init.constant_(made.network.g_p.to_pixels.bias, 0.25)  # type: ignore[arg-type]
+    torch.nn.init.constant_(made.network.g_p.get_parameter("to_pixels.bias"), 0.25)
     folder = export(made.network, made.rate, tmp_path / "models" / "own", "own")
     started = Run(TrainingConfig(start_from=str(folder)), tmp_path / "second", "cpu")
     started.folder.mkdir()
@@ -42,8 +42,8 @@ def test_a_run_takes_over_the_synthesis_of_the_protected_version(tiny_models, tm
     for run in (started, resumed):
         assert run.network.config.own_synthesis
         assert run.network.g_p is not None
-        assert (run.network.g_p.to_pixels.bias == 0.25).all()
-        assert not (run.network.g_s.to_pixels.bias == 0.25).any()
+        assert (run.network.g_p.get_parameter("to_pixels.bias") == 0.25).all()
+        assert not (run.network.g_s.get_parameter("to_pixels.bias") == 0.25).any()
 
 
 def test_a_run_that_gave_up_the_protected_versions_synthesis_can_go_on(tiny_models, tmp_path):
