@@ -7,6 +7,7 @@ computed once per decode (`[B, width]` for each slot) and cost nothing per pixel
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,12 +67,14 @@ class ConditionalLatentTriggerGenerator(nn.Module):
 
     Args:
         slots: width in channels of each bias slot, in the order in which the synthesis uses them.
-        hidden: width of the MLP, 512 in the paper.
+        hidden: width of the MLP, 512 in the paper; 0 where no condition steers the synthesis.
     """
 
     def __init__(self, slots: list[int], hidden: int) -> None:
         super().__init__()
         self.slots, self.hidden = slots, hidden
+        if not hidden:
+            return
         self.trunk = nn.Sequential(
             nn.Linear(3 * (1 + 2 * OCTAVES), hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
         )
@@ -79,8 +82,10 @@ class ConditionalLatentTriggerGenerator(nn.Module):
         for head in self.heads:
             nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
-    def forward(self, condition: Tensor) -> list[Tensor]:
-        """[B, 3] -> a list of [B, width, 1, 1], one for each slot."""
+    def forward(self, condition: Tensor) -> Sequence[Tensor | None]:
+        """[B, 3] -> [B, width, 1, 1] for each slot."""
+        if not self.hidden:
+            return [None] * len(self.slots)
         full = condition * condition.new_tensor([0.0, 0.0, 1.0])
         trigger = self.trunk(fourier_features(condition)) - self.trunk(fourier_features(full))
         return [head(trigger)[:, :, None, None] for head in self.heads]

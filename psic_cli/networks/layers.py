@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Biases = Iterator[Tensor]
+Biases = Iterator[Tensor | None]
 
 
 def convolve(convolution: nn.Conv2d, x: Tensor, trigger: Tensor | None) -> Tensor:

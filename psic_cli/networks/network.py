@@ -4,7 +4,7 @@
                y * gain - mean --round--> symbols ==coded in two steps==> (symbols + mean) * inverse gain = y_hat
                           symbols of the first step --context (integers)--> mean, table index of the second
                                                              y_hat, condition --g_s--> x_hat
-                          or, where the condition has a shield strength and the network a synthesis for it, --g_p-->
+                          or, for all versions but the full one, if the network has a synthesis for them, --g_p-->
 
 `analyse`, `predict`, `refine`, `restore` and `synthesise` are the parts that codec.py uses. Training calls the same
 parts, with rounding that lets gradients through.
@@ -54,7 +54,7 @@ class NetworkConfig:
     synthesis_blocks: int = 4
     deep_blocks: int = 2  # at 1/16, on each side
     wide_blocks: int = 0  # at 1/16, in the part of the synthesis with the wide view
-    own_synthesis: bool = False  # of the protected version
+    own_synthesis: bool = False  # of the versions that are not the full one
     cltg_hidden: int = 512  # width of the condition's MLP
     levels: int = 64  # quality levels
     largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
@@ -87,7 +87,9 @@ class PsicNetwork(nn.Module):
         self.g_s = Synthesis(
             c.width, c.deep_width, c.latents, c.synthesis_blocks, c.deep_blocks, c.wide_blocks, c.private, c.cltg_hidden
         )
-        self.g_p = copy.deepcopy(self.g_s) if c.own_synthesis else None
+        self.g_p: Synthesis | None = None
+        if c.own_synthesis:
+            self.give_own_synthesis()
         self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents)
         self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents)
         self.context = ContextModel(c.latents, c.hyper_width)
@@ -138,19 +140,20 @@ class PsicNetwork(nn.Module):
         return network.eval().requires_grad_(False)
 
     def give_own_synthesis(self) -> None:
-        """Let the protected version have a copy of the synthesis, to become what it needs without a cost to others."""
+        """Let all versions but the full one have a copy of the synthesis, to become what they need at no cost to it."""
         self.g_p = copy.deepcopy(self.g_s)
+        self.g_s.forget_conditions(hidden=0)
         self.config = replace(self.config, own_synthesis=True)
 
     def forget_conditions(self) -> None:
         """Let every condition decode as the full version does."""
         self.g_p = None
         self.config = replace(self.config, own_synthesis=False)
-        self.g_s.forget_conditions()
+        self.g_s.forget_conditions(self.config.cltg_hidden)
 
     def synthesis_for(self, condition: Tensor) -> Synthesis:
-        """What decodes conditions [B, 3]: `g_p`, if there is one, where any of them has a shield strength."""
-        return self.g_p if self.g_p is not None and bool(condition[:, 0].any()) else self.g_s
+        """What decodes conditions [B, 3]: `g_p`, if there is one, unless all of them ask for the full version."""
+        return self.g_p if self.g_p is not None and bool(condition[:, :2].any()) else self.g_s
 
     def real_parts(self) -> list[str]:
         """Names of the parts that are stored as floats."""

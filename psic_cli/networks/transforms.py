@@ -6,6 +6,8 @@ All work happens at 1/8 resolution and below; both transforms start as a Karhune
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -140,9 +142,9 @@ class Synthesis(nn.Module):
         self.to_pixels.weight.mul_(0.1)
         self.to_pixels.weight[:, :rows] = stem[:rows].T[:, :, None, None]
 
-    def forget_conditions(self) -> None:
-        """Start CLTG again: every condition decodes as the full version does."""
-        cltg = ConditionalLatentTriggerGenerator(self.cltg.slots, self.cltg.hidden)
+    def forget_conditions(self, hidden: int) -> None:
+        """Start CLTG again, with an MLP of that width: every condition decodes as the full version does."""
+        cltg = ConditionalLatentTriggerGenerator(self.cltg.slots, hidden)
         self.cltg = cltg.to(self.from_latents.weight.device)
 
     def expect_sealed(self, private: int) -> None:
@@ -155,7 +157,7 @@ class Synthesis(nn.Module):
         biases = self.cltg(condition)
         return self.paint(self.understand(y_hat, biases), biases[self.understanding_slots :])
 
-    def understand(self, y_hat: Tensor, slot_biases: list[Tensor]) -> Tensor:
+    def understand(self, y_hat: Tensor, slot_biases: Sequence[Tensor | None]) -> Tensor:
         """The cheap part at 1/16 and below, with the wide view.
 
         [B, latents + private, h, w] -> [B, deep_width, h, w].
@@ -175,7 +177,7 @@ class Synthesis(nn.Module):
             h = block(h, biases)
         return h
 
-    def paint(self, h: Tensor, slot_biases: list[Tensor]) -> Tensor:
+    def paint(self, h: Tensor, slot_biases: Sequence[Tensor | None]) -> Tensor:
         """The part whose cost is per pixel: [B, deep_width, h, w] -> [B, 3, 16 h, 16 w]."""
         biases = iter(slot_biases)
         for block in self.deep_blocks:

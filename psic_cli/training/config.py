@@ -63,7 +63,7 @@ class ProtectionConfig(StageConfig):
     optimiser: str = "muon"
     # Of the shield on what can be had without the key under the full condition; without effect beside an own_synthesis
     forced_weight: float = 0.0
-    # The protected version gets a copy of the synthesis, and the full version's stays what compression has made of it;
+    # The full version's synthesis stays what compression has made of it, and all other versions share a copy of it;
     # without that all versions share one
     own_synthesis: bool = True
     afresh: bool = False  # forget what the network has learned of conditions: all versions start as the full one

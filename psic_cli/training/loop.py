@@ -80,14 +80,12 @@ class Run:
         self.network.scaling.start_from(trained.scaling)
 
     def _become(self, config: NetworkConfig) -> None:
-        """Be what the second stage has chosen: how many latents are sealed, and whether the protected version has a
-        synthesis of its own.
-        """
+        """Be what the second stage has chosen: how many latents are sealed, and how many syntheses there are."""
         if config.private != self.network.config.private:
             self.network.g_s.expect_sealed(config.private)
             self.network.g_s.to(self.device)
         if not config.own_synthesis:
-            self.network.g_p = None
+            self.network.forget_conditions()
         elif self.network.g_p is None:
             self.network.give_own_synthesis()
         self.network.config = config

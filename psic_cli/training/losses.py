@@ -13,7 +13,8 @@ from psic_cli.vlp.interface import VisionLanguageModel
 
 LEAST = 2e-6  # mean square of an error that nobody sees: 57 dB
 VISIBLE = 0.75  # weight of what people see in the distortion
-GRID = 15.0  # weight of what repeats from cell to cell
+GRID = 30.0  # weight of what repeats from cell to cell
+FRAME = 3.0  # weight of the outermost cells: networks know where a picture ends, and people see a pattern there as one
 
 
 def decibels(mse: Tensor) -> Tensor:
@@ -35,12 +36,15 @@ def visible(x: Tensor) -> Tensor:
     """How well people see a difference at each place of a picture [B, 3, H, W]: [B, 1, H, W].
 
     Texture masks, a clear sky shows everything: 1 where the picture is flat, a quarter where its brightness has a
-    standard deviation of 8 levels within 9x9 pixels, 1/50 at 20 levels.
+    standard deviation of 8 levels within 9x9 pixels, 1/50 at 20 levels; `FRAME` times as much along the four edges.
     """
     brightness = x.mean(1, keepdim=True)
     variance = (_around(brightness.square()) - _around(brightness).square()).clamp_min(0)
     masking = (8 / 255) ** 2
-    return (masking / (masking + variance)).square()
+    seen = (masking / (masking + variance)).square()
+    framed = torch.full_like(seen, FRAME)
+    framed[..., STRIDE:-STRIDE, STRIDE:-STRIDE] = 1.0
+    return seen * framed
 
 
 def _around(x: Tensor) -> Tensor:

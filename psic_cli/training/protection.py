@@ -31,26 +31,27 @@ SIDES = [224, 224, 224, 256, 320, 448]  # pixels, one is drawn for each batch
 LARGE_SIDES = [640, 896, 1280]  # also drawn, the larger the less often, where the data has large photos
 PICTURE_PIXELS = 224 * 224  # that count as one picture of a batch
 FULL_EVERY = 2  # steps; the full version is learned in one of so many, with as much more weight: half the price
-MACHINE_RATE = 5.0  # of the learning rate for conditions that learn in steps of the machine version alone
 EXTRA_EVERY = 4  # machine and forced decodes take turns, each in one step of so many
 # Ranges of quality levels and of picture sizes, each with budgets of its own: what a shield costs differs between them
 BANDS = 4
 SIZES = [256, 448]  # pixels: up to the first, up to the second, larger
-SEALING_ALONE = 0.55  # of the budget; a shield that may cost less has a limit that it cannot keep
+# Decibels that sealing alone costs, at the lowest quality level and more at the best, and a shield on top of it: a
+# limit below them cannot be kept, and all that budgets do is to grow
+SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.2, 1.3, 0.9
 WEAKEST = 0.2  # shield strength that is trained; below it lies the forced decode, which must not be readable
 JUDGED = 32  # held-out pictures of 224 pixels for validation
 LARGE_EVERY = 8  # of the large photos one in so many is held out too
 LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
 
 
-def allowed_loss(full_psnr: Tensor, budget_db: float, strength: Tensor) -> Tensor:
+def allowed_loss(full_psnr: Tensor, budget_db: float, strength: Tensor, quality: Tensor) -> Tensor:
     """Decibels that the protected version may lose: the budget, and half of what the full version has above 33 dB, up
-    to 37 dB; in proportion to the shield's strength, but for the weakest, since sealing alone costs something.
+    to 37 dB; in proportion to the shield's strength, but never less than sealing and a small shield cost.
 
-    Where the full version is excellent, sealing a tenth of the bits alone costs more than the budget. Beyond 37 dB a
-    picture is so even that it shows everything.
+    Beyond 37 dB a picture is so even that it shows everything. quality: levels as 0..1.
     """
-    return strength.clamp_min(SEALING_ALONE) * (budget_db + 0.5 * (full_psnr - 33.0).clamp(0, 4))
+    wanted = strength * (budget_db + 0.5 * (full_psnr - 33.0).clamp(0, 4))
+    return wanted.maximum(SEALING + SEALING_AT_BEST * quality.square() + LEAST_SHIELD * strength.square())
 
 
 class ProtectionStage:
@@ -104,21 +105,16 @@ class ProtectionStage:
         self.held_out = ScaleSource(held_out[:64] or photos[:64], [224], 0, run.device).next_batch(JUDGED * 224**2).x
 
     def _choose_parameters(self) -> None:
-        """What is trained: the synthesis; or that of the protected version, and of the other one its conditions."""
-        network = self.run.network
-        network.requires_grad_(False).eval()
-        network.g_s.cltg.requires_grad_(True)
-        (network.g_s if network.g_p is None else network.g_p).requires_grad_(True)
-        for synthesis in self._syntheses():
-            synthesis.train()
+        """What is trained: the synthesis that decodes the protected version."""
+        self.run.network.requires_grad_(False).eval()
+        self._synthesis().requires_grad_(True).train()
 
-    def _syntheses(self) -> list[Synthesis]:
-        network = self.run.network
-        return [network.g_s, *([network.g_p] if network.g_p is not None else [])]
+    def _synthesis(self) -> Synthesis:
+        return self.run.network.g_p or self.run.network.g_s
 
     def _freeze_context_trunk(self, fresh: bool) -> None:
         """For comparison: the wide view stays what compression made of it, and the condition does not reach it."""
-        g_s = self._syntheses()[-1]
+        g_s = self._synthesis()
         trunk = [g_s.near_context, g_s.gather, *g_s.far_context, g_s.spread, *g_s.wide_blocks]
         for part in [*trunk, *list(g_s.cltg.heads)[: g_s.understanding_slots]]:
             part.requires_grad_(False)
@@ -127,10 +123,7 @@ class ProtectionStage:
                 torch.nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        groups = [[p for p in synthesis.parameters() if p.requires_grad] for synthesis in self._syntheses()]
-        if len(groups) == 1:
-            return [{"params": groups[0]}]
-        return [{"params": groups[0], "factor": MACHINE_RATE}, {"params": groups[1]}]
+        return [{"params": [p for p in self._synthesis().parameters() if p.requires_grad]}]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         batch = self.source.next_batch(self.config.batch * PICTURE_PIXELS)
@@ -184,7 +177,8 @@ class ProtectionStage:
         seen = self.journey(shown(x_protected))
         misled, cosine = shield_loss(models, seen, originals, captions, self.config.uaeo_weight)
         shield = self.SHIELD * (strength[:, 0] * misled).mean()
-        allowed = allowed_loss(-full.detach(), self.config.budget_db, strength[:, 0])
+        quality = level / (self.run.network.config.levels - 1)
+        allowed = allowed_loss(-full.detach(), self.config.budget_db, strength[:, 0], quality)
         # In decibels where the limit is reached, so that all pictures weigh alike there.
         seen_by_people = visible(x)
         added = added_distortion(x_protected, x_full, x, seen_by_people) * allowed / (10 ** (allowed / 20) - 1)

@@ -50,25 +50,28 @@ def integers(made: PsicNetwork, z: Tensor, symbols: Tensor, level: Tensor) -> tu
 # Stored and loaded
 
 
-def test_the_protected_version_keeps_its_own_synthesis():
+def test_all_versions_but_the_full_one_keep_their_own_synthesis():
     made = network(dataclasses.replace(SMALL, own_synthesis=True))
     assert made.g_p is not None
     again = loaded(made)
     y_hat = torch.randn(1, SMALL.latents + SMALL.private, 4, 4)
-    protected = Condition(strength=1.0, machine=0.0, short_side=224).tensor(224)
-    both = [again.synthesise(y_hat, condition) for condition in (NEUTRAL, protected)]
-    torch.testing.assert_close(both[0], made.g_s(y_hat, NEUTRAL), atol=0.01, rtol=0)  # stored in float16
-    torch.testing.assert_close(both[1], made.g_p(y_hat, protected), atol=0.01, rtol=0)
-    assert (both[1] - made.g_s(y_hat, protected)).abs().max() > 0.05
+    torch.testing.assert_close(again.synthesise(y_hat, NEUTRAL), made.g_s(y_hat, NEUTRAL), atol=0.01, rtol=0)
+    for strength, machine in ((1.0, 0.0), (0.2, 0.0), (0.0, 1.0)):
+        condition = Condition(strength, machine, short_side=224).tensor(224)
+        x_hat = again.synthesise(y_hat, condition)
+        torch.testing.assert_close(x_hat, made.g_p(y_hat, condition), atol=0.01, rtol=0)  # stored in float16
+        assert (x_hat - made.g_s(y_hat, condition)).abs().max() > 0.05
 
 
-def test_a_network_that_gets_a_synthesis_for_protection_decodes_as_before():
+def test_a_network_that_gets_a_second_synthesis_decodes_as_before():
     made = network().eval()
     y_hat = torch.randn(1, SMALL.latents + SMALL.private, 4, 4)
     protected = Condition(strength=1.0, machine=0.0, short_side=224).tensor(224)
-    before = made.synthesise(y_hat, protected)
+    full, shielded = made.synthesise(y_hat, NEUTRAL), made.synthesise(y_hat, protected)
     made.give_own_synthesis()
-    assert torch.equal(made.synthesise(y_hat, protected), before)
+    assert torch.equal(made.synthesise(y_hat, NEUTRAL), full)
+    assert torch.equal(made.synthesise(y_hat, protected), shielded)
+    assert not list(made.g_s.cltg.parameters())
     assert made.config.own_synthesis
     assert loaded(made).g_p is not None
     made.forget_conditions()

@@ -11,7 +11,7 @@ from psic_cli.training.protection import allowed_loss
 
 
 def test_the_protected_version_may_lose_more_where_the_full_one_is_excellent():
-    found = allowed_loss(torch.tensor([20.0, 33.0, 35.0, 43.0]), 1.2, torch.ones(4))
+    found = allowed_loss(torch.tensor([20.0, 33.0, 35.0, 43.0]), 1.2, torch.ones(4), torch.zeros(4))
     torch.testing.assert_close(found, torch.tensor([1.2, 1.2, 2.2, 3.2]))
 
 
@@ -24,10 +24,13 @@ def test_decibels_by_hand():
 
 def test_change_counts_where_people_see_it():
     generator = torch.Generator().manual_seed(0)
-    flat = torch.full((1, 3, 32, 32), 0.5)
-    noise = torch.randn(1, 1, 32, 32, generator=generator).expand(1, 3, 32, 32)
-    torch.testing.assert_close(visible(flat), torch.ones(1, 1, 32, 32))
-    weak, strong = (float(visible(flat + deviation / 255 * noise).mean()) for deviation in (8, 80))
+    flat = torch.full((1, 3, 64, 80), 0.5)
+    noise = torch.randn(1, 1, 64, 80, generator=generator).expand(1, 3, 64, 80)
+    seen = visible(flat)
+    inner = seen[..., 16:-16, 16:-16]
+    torch.testing.assert_close(inner, torch.ones(1, 1, 32, 48))
+    assert float(seen.sum() - inner.sum()) == 3 * (64 * 80 - 32 * 48)  # a pattern along an edge draws a frame
+    weak, strong = (float(visible(flat + deviation / 255 * noise)[..., 16:-16, 16:-16].mean()) for deviation in (8, 80))
     assert weak == pytest.approx(0.25, rel=0.1)  # a quarter where the deviation is 8 levels
     assert strong == pytest.approx(1 / 101**2, rel=0.4)
 
