@@ -100,7 +100,7 @@ def plan(
     found = _find(operands, kind, recursive)
     is_batch = len(operands) > 1 or Path(operands[0]).is_dir()
     tasks = tuple(_file_tasks(found, output, kind, is_batch))
-    _check_inputs_kept(tasks, [name for name in other_files if name not in (None, STANDARD_STREAM)])
+    _check_inputs_kept(tasks, [name for name in other_files if name not in (None, STANDARD_STREAM)], kind)
     _check_clashes(tasks, kind)
     return Worklist(tasks, is_batch)
 
@@ -187,13 +187,16 @@ def _means_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or Path(output).is_dir()
 
 
-def _check_inputs_kept(tasks: tuple[Task, ...], other_files: list[str | None]) -> None:
+def _check_inputs_kept(tasks: tuple[Task, ...], other_files: list[str | None], kind: Kind) -> None:
     """An output that is also an input would be replaced while, or before, it is read: never, not even with --force."""
     inputs = {known for task in tasks if (known := identity(task.source))}
     inputs |= {known for name in other_files if name is not None and (known := identity(Path(name)))}
     for task in tasks:
         if task.destination is not None and identity(task.destination) in inputs:
-            raise OutputError(f"{task.destination_name} is also an input", "name another output with -o")
+            hint = "name another output with -o"
+            if task.source is not None and task.source.suffix.lower() not in kind.suffixes:
+                hint = f"{kind.verb} takes {kind.taken}; if it is one, {hint}"
+            raise OutputError(f"{task.destination_name} is also an input", hint)
 
 
 def identity(path: Path | None) -> tuple[int, int] | None:

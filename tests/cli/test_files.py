@@ -114,6 +114,12 @@ def test_an_input_is_never_replaced_not_even_by_force(folder, photo, sealed, key
         assert {name: Path(name).read_bytes() for name in tree(folder)} == before
 
 
+def test_a_picture_given_to_decode_is_told_what_decode_takes(folder, photo):
+    result = psic("decode", "photo.png")
+    assert result.code == ExitCode.OUTPUT
+    assert "decode takes .psic files" in result.stderr
+
+
 def test_a_forced_link_stays_a_link(folder, photo):
     (folder / "real.psic").write_bytes(b"old")
     (folder / "link.psic").symlink_to("real.psic")
