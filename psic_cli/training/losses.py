@@ -57,8 +57,10 @@ def grid(error: Tensor, seen: Tensor) -> Tensor:
     """Mean square of what repeats in an error [B, 3, H, W] from one latent's cell to the next, where people see it:
     [B]. seen: `visible(x)`.
 
-    A pattern that is the same all over a picture is what misleads models most easily, and what people see first.
+    A pattern that is the same all over a picture is what misleads models most easily, and what people see first: texture
+    that hides other errors hides it half as well (in decibels).
     """
+    seen = seen.sqrt()
     weighted, weight = _cells(seen * error).mean((2, 4)), _cells(seen).mean((2, 4))
     pattern = weighted / (weight + LEAST)
     return seen.mean((1, 2, 3)) * (pattern - pattern.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
