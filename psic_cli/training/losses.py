@@ -14,6 +14,7 @@ from psic_cli.vlp.interface import VisionLanguageModel
 LEAST = 2e-6  # mean square of an error that nobody sees: 57 dB
 VISIBLE = 0.75  # weight of what people see in the distortion
 GRID = 30.0  # weight of what repeats from cell to cell
+AREA = 6  # cells
 FRAME = 3.0  # weight of the outermost cells: networks know where a picture ends, and people see a pattern there as one
 
 
@@ -57,20 +58,26 @@ def grid(error: Tensor, seen: Tensor) -> Tensor:
     """Mean square of what repeats in an error [B, 3, H, W] from one latent's cell to the next, where people see it:
     [B]. seen: `visible(x)`.
 
-    A pattern that is the same all over a picture is what misleads models most easily, and what people see first: texture
-    that hides other errors hides it half as well (in decibels).
+    A pattern that is the same all over an area is what misleads models most easily, and what people see first: texture
+    that hides other errors hides it half as well (in decibels). It is looked for within AREA cells each way: the sign
+    of one may change from here to there.
     """
     seen = seen.sqrt()
-    weighted, weight = _cells(seen * error).mean((2, 4)), _cells(seen).mean((2, 4))
+    weighted, weight = _area_means(seen * error), _area_means(seen)  # [B, C, 16 * 16, areas]
     pattern = weighted / (weight + LEAST)
-    return seen.mean((1, 2, 3)) * (pattern - pattern.mean((2, 3), keepdim=True)).square().mean((1, 2, 3))
+    pattern = pattern - pattern.mean(2, keepdim=True)
+    return (weight.mean(2, keepdim=True) * pattern.square()).mean((1, 2, 3))
 
 
-def _cells(x: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, C, rows, 16, columns, 16], without what is left over at the right and at the bottom."""
+def _area_means(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> means over the cells of areas that overlap, for each place in a cell: [B, C, 16 * 16, areas].
+
+    What is left over at the right and at the bottom is left out.
+    """
     height, width = x.shape[-2] // STRIDE, x.shape[-1] // STRIDE
-    whole = x[..., : height * STRIDE, : width * STRIDE]
-    return whole.unflatten(3, (width, STRIDE)).unflatten(2, (height, STRIDE))
+    cells = F.pixel_unshuffle(x[..., : height * STRIDE, : width * STRIDE], STRIDE)
+    area = F.avg_pool2d(cells, (min(AREA, height), min(AREA, width)), stride=AREA - 2)
+    return area.flatten(2).unflatten(1, (x.shape[1], STRIDE**2))
 
 
 def distortion(x_hat: Tensor, x: Tensor, seen: Tensor) -> Tensor:

@@ -63,6 +63,13 @@ def test_only_what_repeats_in_every_cell_is_a_grid():
     assert float(grid(alternating, torch.ones(1, 1, 48, 64))) < 1e-9
 
 
+def test_a_grid_may_change_its_sign_from_here_to_there():
+    pattern = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).tile(1, 1, 6, 6)
+    seen = torch.ones(1, 1, 96, 192)
+    same, changing = (float(grid(torch.cat([pattern, sign * pattern], dim=3), seen)) for sign in (1, -1))
+    assert changing > same / 3  # nothing is left of it in the mean over all cells
+
+
 def test_a_grid_counts_only_where_it_is_seen():
     pattern = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).tile(1, 1, 2, 2)
     sky = torch.zeros(1, 1, 32, 32)
