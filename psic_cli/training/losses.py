@@ -13,7 +13,7 @@ from psic_cli.vlp.interface import VisionLanguageModel
 
 LEAST = 2e-6  # mean square of an error that nobody sees: 57 dB
 VISIBLE = 0.75  # weight of what people see in the distortion
-GRID = 30.0  # weight of what repeats from cell to cell
+GRID = 15.0  # weight of what repeats from cell to cell
 AREA = 6  # cells
 FRAME = 3.0  # weight of the outermost cells: networks know where a picture ends, and people see a pattern there as one
 
