@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from psic_cli.training import distributed
-from psic_cli.training.data import CropSource, is_held_out, list_pictures, read_rgb, to_tensor
+from psic_cli.training.data import CropSource, is_held_out, list_pictures, read_large, read_rgb, to_tensor
 
 if TYPE_CHECKING:
     from psic_cli.training.loop import Run
 
 VALIDATION_LEVELS = (8, 32, 56)
+VALIDATION_SIDES = (256, 640)  # pixels: middles of photos, and large photos shrunk
+# Beside the configuration's crop, where there are large photos: so that the wide view also learns what lies beyond it
+LARGER_CROPS = [384, 512, 640]
 REFERENCE_LAMBDA = 0.0089  # the middle of the range, on a log scale
 
 
@@ -34,13 +38,22 @@ class CompressionStage:
     def __init__(self, run: Run, fresh: bool) -> None:
         self.run, self.config = run, run.config.compression
         paths = list_pictures(run.config.data.photos)
-        seen = [p for p in paths if not is_held_out(p)]
-        self.source = CropSource(seen, self.config.crop, run.config.seed + 1000 * distributed.rank(), run.device)
-        self.held_out = [to_tensor(read_rgb(p)[:256, :256])[None] for p in paths if is_held_out(p)]
-        self.held_out = [x for x in self.held_out if x.shape[-2:] == (256, 256)]
+        photos = [read_rgb(p) for p in paths if not is_held_out(p)]
+        large, held_out_large = read_large(run.config.data.large)
+        crops = [self.config.crop, *(side for side in LARGER_CROPS if large and side > self.config.crop)]
+        self.source = CropSource(photos + large, crops, run.config.seed + 1000 * distributed.rank(), run.device)
+        side, larger = VALIDATION_SIDES
+        held_out = [to_tensor(read_rgb(p)[:side, :side])[None] for p in paths if is_held_out(p)]
+        self.held_out = {side: [x for x in held_out if x.shape[-2:] == (side, side)]}
+        self.held_out[larger] = [_middle(to_tensor(rgb)[None], larger) for rgb in held_out_large]
         run.network.train()
         if fresh and not run.config.start_from:
-            run.rate.start_from(run.network, self.source.next_batch(16))
+            run.rate.start_from(run.network, self.source.next_batch(2 * self._pixels))
+
+    @property
+    def _pixels(self) -> int:
+        """Of a batch."""
+        return self.config.batch * self.config.crop**2
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         prior = list(self.run.rate.parameters())
@@ -57,7 +70,7 @@ class CompressionStage:
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         config = self.run.config
-        x = self.source.next_batch(self.config.batch).contiguous(memory_format=torch.channels_last)
+        x = self.source.next_batch(self._pixels).contiguous(memory_format=torch.channels_last)
         level = torch.randint(config.network.levels, (len(x),), device=x.device)
         bpp, mse = self.rate_and_distortion(x, level)
         weight = lambda_of(level, config.lambda_low, config.lambda_high, config.network.levels)
@@ -67,15 +80,13 @@ class CompressionStage:
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         results: dict[str, float] = {}
-        for number in VALIDATION_LEVELS if self.held_out else ():
-            pairs = []
-            for x in self.held_out:
-                bpp, mse = self.rate_and_distortion(
-                    x.to(self.run.device), torch.tensor([number], device=self.run.device)
-                )
-                pairs.append((bpp.item(), -10 * mse.log10().item()))
-            results[f"bpp{number}"] = sum(b for b, _ in pairs) / len(pairs)
-            results[f"psnr{number}"] = sum(p for _, p in pairs) / len(pairs)
+        for side, pictures in self.held_out.items():
+            suffix = "" if side == VALIDATION_SIDES[0] else f"_at_{side}"
+            for number in VALIDATION_LEVELS if pictures else ():
+                level = torch.tensor([number], device=self.run.device)
+                pairs = [self.rate_and_distortion(x.to(self.run.device), level) for x in pictures]
+                results[f"bpp{number}{suffix}"] = sum(bpp.item() for bpp, _ in pairs) / len(pairs)
+                results[f"psnr{number}{suffix}"] = sum(-10 * mse.log10().item() for _, mse in pairs) / len(pairs)
         return results
 
     def state(self) -> dict[str, Any]:
@@ -83,3 +94,11 @@ class CompressionStage:
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.source.load_state(state["crops"])
+
+
+def _middle(x: Tensor, side: int) -> Tensor:
+    """The middle square of a photo [1, 3, H, W], shrunk or enlarged to `side` pixels."""
+    short = min(x.shape[-2:])
+    top, left = ((length - short) // 2 for length in x.shape[-2:])
+    square = x[..., top : top + short, left : left + short]
+    return F.interpolate(square, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)

@@ -23,7 +23,9 @@ from torch.nn import functional as F
 from psic_cli.errors import InputError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-HELD_OUT_SHARE = 40  # one photo in so many
+HELD_OUT_SHARE = 40  # one photo in so many is for validation
+LARGE_EVERY = 8  # and one large photo in so many
+SHRUNK = 2.5  # the most by which large photos are shrunk for the compression stage
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,13 @@ def read_rgb(path: Path) -> np.ndarray:
     """uint8 [H, W, 3]."""
     with Image.open(path) as image:
         return np.array(image.convert("RGB"))
+
+
+def read_large(folders: list[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Large photos uint8 [H, W, 3]: for training, and for validation. Both are empty without folders."""
+    pictures = [read_rgb(path) for path in list_pictures(folders)] if folders else []
+    training = [rgb for number, rgb in enumerate(pictures) if number % LARGE_EVERY != LARGE_EVERY - 1]
+    return training, pictures[LARGE_EVERY - 1 :: LARGE_EVERY]
 
 
 def read_pairs(path: Path, split: str) -> list[Pair]:
@@ -151,18 +160,35 @@ def _state(generator: np.random.Generator) -> dict[str, Any]:
 
 
 class CropSource(Source):
-    """Random crops of photos for the compression stage: `next_batch(B)` gives float32 [B, 3, crop, crop]."""
+    """Random crops of photos for the compression stage, of a size drawn for the whole batch.
 
-    def __init__(self, paths: list[Path], crop: int, seed: int, device: str = "cpu") -> None:
-        super().__init__([read_rgb(path) for path in paths], seed, device)
-        self.crop = crop
+    A network with a wide view that has only seen small crops reads large pictures wrongly. Batches hold about the same
+    number of pixels. What is more than twice as large as a crop is shrunk first, by a random factor: at their own size
+    large photos are smoother than what people compress.
+    """
+
+    def __init__(self, pictures: list[np.ndarray], crops: list[int], seed: int, device: str = "cpu") -> None:
+        super().__init__(pictures, seed, device)
+        shorter = np.array([min(rgb.shape[:2]) for rgb in pictures])
+        able = {crop: np.flatnonzero(shorter >= 0.85 * crop).tolist() for crop in crops}
+        self.able = {crop: numbers or list(range(len(pictures))) for crop, numbers in able.items()}
 
     def cut(self, size: int) -> Cut:
-        chosen = self.generator.integers(len(self.pictures), size=size).tolist()
-        return Cut(chosen, [random_crop(self.pictures[i], self.crop, self.generator) for i in chosen], self.crop)
+        crop = int(self.generator.choice(list(self.able)))
+        chosen = self.generator.choice(self.able[crop], size=max(1, size // crop**2)).tolist()
+        return Cut(chosen, [self._crop(self.pictures[i], crop) for i in chosen], crop)
 
-    def next_batch(self, batch: int) -> Tensor:
-        return torch.stack([to_device(piece, self.device) for piece in self._take(batch).pieces])
+    def _crop(self, rgb: np.ndarray, crop: int) -> np.ndarray:
+        short = min(rgb.shape[:2])
+        if short < 2 * crop:
+            return random_crop(rgb, crop, self.generator)
+        wider = int(crop * self.generator.uniform(1.0, min(SHRUNK, short / crop)))  # is shrunk to the crop's size
+        piece = Image.fromarray(random_crop(rgb, wider, self.generator))
+        return np.array(piece.resize((crop, crop), Image.Resampling.BICUBIC))
+
+    def next_batch(self, pixels: int) -> Tensor:
+        """Float32 [B, 3, crop, crop] in 0..1: as many crops as `pixels` allow, and at least one."""
+        return torch.stack([to_device(piece, self.device) for piece in self._take(pixels).pieces])
 
 
 class ScaleSource(Source):

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from psic_cli.networks.entropy_model import LatentScaling
 from psic_cli.networks.network import PsicNetwork, clamp_z
-from psic_cli.training.data import CropSource, is_held_out, list_pictures
+from psic_cli.training.data import CropSource, is_held_out, list_pictures, read_rgb
 
 if TYPE_CHECKING:
     from psic_cli.training.loop import Run
 
 LEVEL = 31  # the middle quality level, at which the share of bits is what was asked for
+CROP = 256  # pixels
 
 
 @torch.no_grad()
@@ -28,8 +29,8 @@ def make_private(run: Run, share: float) -> float:
     name only. Returns the share.
     """
     network = run.network.eval()
-    source = CropSource([p for p in list_pictures(run.config.data.photos) if not is_held_out(p)][:64], 256, seed=0)
-    x = source.next_batch(48).to(run.device)
+    paths = [p for p in list_pictures(run.config.data.photos) if not is_held_out(p)][:64]
+    x = CropSource([read_rgb(p) for p in paths], [CROP], seed=0).next_batch(48 * CROP**2).to(run.device)
     level = torch.full((len(x),), LEVEL, device=x.device)
     bits, energy = [], []
     for part, part_level in zip(x.split(8), level.split(8), strict=True):

@@ -15,7 +15,7 @@ from torch import Tensor
 from psic_cli.networks.transforms import Synthesis
 from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
-from psic_cli.training.data import ScaleSource, is_held_out, list_pictures, read_pairs, read_rgb
+from psic_cli.training.data import ScaleSource, is_held_out, list_pictures, read_large, read_pairs, read_rgb
 from psic_cli.training.diversity import Journey
 from psic_cli.training.losses import added_distortion, decibels, distortion, recognition, shown, visible
 from psic_cli.training.multi_objective import Budget, combine_at, weights_for_parameters
@@ -40,7 +40,6 @@ SIZES = [256, 448]  # pixels: up to the first, up to the second, larger
 SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.2, 1.3, 0.9
 WEAKEST = 0.2  # shield strength that is trained; below it lies the forced decode, which must not be readable
 JUDGED = 32  # held-out pictures of 224 pixels for validation
-LARGE_EVERY = 8  # of the large photos one in so many is held out too
 LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
 
 
@@ -92,9 +91,7 @@ class ProtectionStage:
         run, data = self.run, self.run.config.data
         photos = [read_rgb(p) for p in list_pictures(data.photos) if not is_held_out(p)]
         pairs = read_pairs(Path(data.pairs), "train") if data.pairs else []
-        all_large = [read_rgb(p) for p in list_pictures(data.large)] if data.large else []
-        self.held_out_large = all_large[LARGE_EVERY - 1 :: LARGE_EVERY]
-        large = [rgb for number, rgb in enumerate(all_large) if number % LARGE_EVERY != LARGE_EVERY - 1]
+        large, self.held_out_large = read_large(data.large)
         sides = SIDES + (LARGE_SIDES if large else [])
         self.captions: list[list[str]] = [[]] * len(photos) + [pair.captions for pair in pairs] + [[]] * len(large)
         pictures = photos + [pair.rgb for pair in pairs] + large

@@ -1,5 +1,6 @@
 """Training pictures: the held-out rule, crops, and batches of whole pictures at many sizes."""
 
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,9 @@ from psic_cli.training.data import (
     is_held_out,
     list_pictures,
     random_crop,
+    read_large,
     read_pairs,
+    read_rgb,
     to_tensor,
 )
 from psic_cli.training.loop import Run
@@ -44,7 +47,10 @@ def test_training_never_sees_what_is_held_out(config, photos, tmp_path):
     for path in photos.iterdir():
         with Image.open(path) as image:
             assert (np.array(image).tobytes() in seen) == (not is_held_out(path))
-    assert [tuple(x.shape) for x in stage.held_out] == [(1, 3, 256, 256)]
+    assert {side: [tuple(x.shape) for x in found] for side, found in stage.held_out.items()} == {
+        256: [(1, 3, 256, 256)],
+        640: [],
+    }
 
 
 # Reading
@@ -102,11 +108,55 @@ def test_crops_come_from_everywhere_and_are_mirrored_half_of_the_time():
 
 
 def test_batches_repeat_with_their_seed(photos):
-    paths = list_pictures([str(photos)])
-    first, again, other = (CropSource(paths, 32, seed).next_batch(4) for seed in (1, 1, 2))
+    pictures = [read_rgb(path) for path in list_pictures([str(photos)])]
+    first, again, other = (CropSource(pictures, [32], seed).next_batch(4 * 32 * 32) for seed in (1, 1, 2))
     assert first.shape == (4, 3, 32, 32)
     assert (first == again).all()
     assert (first != other).any()
+
+
+def test_batches_of_larger_crops_hold_fewer_of_them():
+    source = CropSource([smooth_picture(0, 90, 120)], [16, 32, 64], seed=0)
+    shapes = {tuple(source.next_batch(64 * 64).shape) for _ in range(30)}
+    assert shapes == {(16, 3, 16, 16), (4, 3, 32, 32), (1, 3, 64, 64)}
+    assert CropSource(source.pictures, [64], seed=0).next_batch(1).shape == (1, 3, 64, 64)
+
+
+def test_large_crops_come_from_pictures_that_are_large_enough():
+    small, large = np.zeros((40, 40, 3), np.uint8), np.full((100, 100, 3), 255, np.uint8)
+    source = CropSource([small, large], [32, 64], seed=0)
+    batches = [source.next_batch(64 * 64) for _ in range(30)]
+    assert all(batch.min() == 1 for batch in batches if batch.shape[-1] == 64)
+    assert any(batch.min() == 0 for batch in batches if batch.shape[-1] == 32)
+
+
+def test_large_photos_are_shrunk_by_random_factors():
+    columns = np.linspace(0, 255, 400).astype(np.uint8)
+    ramp = np.broadcast_to(columns[None, :, None], (400, 400, 3))
+    rows = [CropSource([ramp], [64], seed).next_batch(1)[0, 0, 0] for seed in range(40)]
+    seen = [float(row.max() - row.min()) * 400 / 64 for row in rows]  # how much of the ramp is in a crop, 1 at its size
+    assert min(seen) == pytest.approx(1.0, rel=0.2)
+    assert max(seen) == pytest.approx(2.5, rel=0.2)
+
+
+def test_compression_sees_larger_crops_where_there_are_large_photos(config, tmp_path):
+    (tmp_path / "large").mkdir()
+    for seed in range(8):
+        Image.fromarray(smooth_picture(seed, 700, 800)).save(tmp_path / "large" / f"{seed}.png")
+    large = dataclasses.replace(config.data, large=[str(tmp_path / "large")])
+    stage = CompressionStage(Run(dataclasses.replace(config, data=large), tmp_path, "cpu"), fresh=False)
+    assert {stage.source.next_batch(1).shape[2] for _ in range(40)} == {64, 384, 512, 640}
+    assert [tuple(x.shape) for x in stage.held_out[640]] == [(1, 3, 640, 640)]
+    assert {"psnr32", "bpp32", "psnr32_at_640", "bpp32_at_640"} <= set(stage.validate())
+
+
+def test_one_large_photo_in_eight_is_kept_for_validation(tmp_path):
+    assert read_large([]) == ([], [])
+    for number in range(17):
+        Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(tmp_path / f"{number:02}.png")
+    training, held_out = read_large([str(tmp_path)])
+    assert [int(rgb[0, 0, 0]) for rgb in held_out] == [7, 15]
+    assert len(training) == 15
 
 
 # Whole pictures
