@@ -154,17 +154,20 @@ def decode(
     model = zoo.load(header.model, header.weights_hash, device=device, precision=precision)
     latents = _read_latents(container, {} if version.is_keyless else sealed, model)
 
+    network, level = model.network, _level(header.quality, model)
     shield = header.strength / 100 if strength is None else strength
     condition = Condition(
         strength=shield if version is Version.PROTECTED else 0.0,
         machine=1.0 if version is Version.MACHINE else 0.0,
         short_side=min(header.width, header.height),
+        quality=level.item() / (network.config.levels - 1),
     )
+    asked = condition.tensor(network.config.largest_side).to(device)
     symbols = torch.from_numpy(latents.y)[None].float().to(device)
-    y_hat = model.network.restore(symbols, latents.mean.float(), _level(header.quality, model))
+    y_hat = network.restore(symbols, latents.mean.float(), level)
     with _precision(model):
-        x_hat = model.network.synthesise(y_hat, condition.tensor(model.network.config.largest_side).to(device))
-    pixels = x_hat[0, :, : header.height, : header.width].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
+        x_hat = network.picture(y_hat, asked, header.height, header.width)
+    pixels = x_hat[0].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
     alpha = container.sections.get(Section.ALPHA)
     return Picture(

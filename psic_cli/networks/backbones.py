@@ -52,7 +52,7 @@ class ConditionalSynthesis(nn.Module):
         self.cltg = ConditionalLatentTriggerGenerator(widths, hidden)  # type: ignore[arg-type]
 
     def forward(self, y_hat: Tensor, condition: Tensor) -> Tensor:
-        """[B, M, h, w], conditions [B, 3] (see cltg.Condition) -> [B, 3, 16 h, 16 w], not clamped."""
+        """[B, M, h, w], conditions [B, 4] (see cltg.Condition) -> [B, 3, 16 h, 16 w], not clamped."""
         h = y_hat
         for stage, bias in zip(self.stages, self.cltg(condition), strict=True):
             h = stage(h) + bias

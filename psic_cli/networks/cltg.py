@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 WITNESS_SIDE = 224  # pixels: the short side at which most vision-language models see a picture
 OCTAVES = 4  # frequencies 1, 2, 4, 8
+CONDITIONS = 4  # numbers in a condition
 
 
 @dataclass(frozen=True)
@@ -24,30 +25,37 @@ class Condition:
     strength: shield strength, 0 (none) to 1 (as trained).
     machine: preference for machine analysis, 0 (people) or 1 (machines).
     short_side: the shorter side of the picture in pixels; the shield must act at the scale at which a model looks.
+    quality: 0 (smallest file) to 1 (best); what a shield may cost depends on it.
     """
 
     strength: float
     machine: float
     short_side: int
+    quality: float
 
     def tensor(self, largest_side: int) -> Tensor:
-        """[1, 3] float32: strength, machine, scale = log2(short side / 224).
+        """[1, 4] float32: strength, machine, scale = log2(short side / 224), quality.
 
         The scale stops at what training has seen: below 224 pixels, and above `largest_side`, it stays what it is
         there.
         """
         side = max(WITNESS_SIDE, min(self.short_side, largest_side))
-        return torch.tensor([[self.strength, self.machine, math.log2(side / WITNESS_SIDE)]])
+        return torch.tensor([[self.strength, self.machine, math.log2(side / WITNESS_SIDE), self.quality]])
+
+
+def of_full(condition: Tensor) -> Tensor:
+    """The conditions [B, 4] of the full versions of the same pictures."""
+    return condition * condition.new_tensor([0.0, 0.0, 1.0, 1.0])
 
 
 def fourier_features(condition: Tensor) -> Tensor:
-    """[B, 3] -> [B, 3 * (1 + 2 * OCTAVES)]: the value, sin(2^k v) and cos(2^k v).
+    """[B, 4] -> [B, 4 * (1 + 2 * OCTAVES)]: the value, sin(2^k v) and cos(2^k v).
 
     The paper uses k = 0..9 for a condition that is only ever 0 or 1. Ours are continuous and must interpolate between
     what training has seen, so the frequencies stop at 2^3, and the scale is divided by 4 to lie in about the same range
     as the rest.
     """
-    values = condition * condition.new_tensor([1.0, 1.0, 0.25])
+    values = condition * condition.new_tensor([1.0, 1.0, 0.25, 1.0])
     octaves = 2.0 ** torch.arange(OCTAVES, device=values.device, dtype=values.dtype)
     angles = values[:, :, None] * octaves
     return torch.cat([values[:, :, None], angles.sin(), angles.cos()], dim=2).flatten(1)
@@ -57,7 +65,7 @@ class ConditionalLatentTriggerGenerator(nn.Module):
     """Condition -> biases for every slot of the synthesis (PSIC, arXiv 2506.15201; UG-ICM's PCDM, arXiv 2501.04579, is
     the same).
 
-        condition [B, 3] -> Fourier features -> Linear, SiLU, Linear, SiLU [B, 512] -> minus what the full version has
+        condition [B, 4] -> Fourier features -> Linear, SiLU, Linear, SiLU [B, 512] -> minus what the full version has
             at that size -> one bias-free Linear head per slot [B, width]
 
     Heads start at zero: an untrained generator leaves the synthesis as it is. Two things differ from the paper. Its
@@ -76,16 +84,15 @@ class ConditionalLatentTriggerGenerator(nn.Module):
         if not hidden:
             return
         self.trunk = nn.Sequential(
-            nn.Linear(3 * (1 + 2 * OCTAVES), hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
+            nn.Linear(CONDITIONS * (1 + 2 * OCTAVES), hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
         )
         self.heads = nn.ModuleList(nn.Linear(hidden, width, bias=False) for width in slots)
         for head in self.heads:
             nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
     def forward(self, condition: Tensor) -> Sequence[Tensor | None]:
-        """[B, 3] -> [B, width, 1, 1] for each slot."""
+        """[B, 4] -> [B, width, 1, 1] for each slot."""
         if not self.hidden:
             return [None] * len(self.slots)
-        full = condition * condition.new_tensor([0.0, 0.0, 1.0])
-        trigger = self.trunk(fourier_features(condition)) - self.trunk(fourier_features(full))
+        trigger = self.trunk(fourier_features(condition)) - self.trunk(fourier_features(of_full(condition)))
         return [head(trigger)[:, :, None, None] for head in self.heads]

@@ -6,7 +6,9 @@
                                                              y_hat, condition --g_s--> x_hat
                           or, for all versions but the full one, if the network has a synthesis for them, --g_p-->
 
-`analyse`, `predict`, `refine`, `restore` and `synthesise` are the parts that codec.py uses. Training calls the same
+What protects a large picture is drawn on a thumbnail of it: `picture` is the whole way from latents to pixels.
+
+`analyse`, `predict`, `refine`, `restore` and `picture` are the parts that codec.py uses. Training calls the same
 parts, with rounding that lets gradients through.
 """
 
@@ -18,7 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from psic_cli.networks.cltg import of_full
 from psic_cli.networks.context_model import ContextModel, in_first_step
 from psic_cli.networks.entropy_model import (
     GAIN_BITS,
@@ -33,10 +37,12 @@ from psic_cli.networks.entropy_model import (
     scale_index,
     scale_mean,
 )
+from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.networks.strips import in_strips
 from psic_cli.networks.transforms import STRIDE, Analysis, Synthesis
 
 PICTURE_MULTIPLE = 64  # pixels per z cell: pictures are padded to a multiple of it
+THUMBNAIL = 320  # pixels: shorter side of the largest pictures whose shield is not drawn on a thumbnail
 SYMBOL_MAX = 2**15 - 1  # of a latent symbol; the encoder clamps
 
 
@@ -152,7 +158,7 @@ class PsicNetwork(nn.Module):
         self.g_s.forget_conditions(self.config.cltg_hidden)
 
     def synthesis_for(self, condition: Tensor) -> Synthesis:
-        """What decodes conditions [B, 3]: `g_p`, if there is one, unless all of them ask for the full version."""
+        """What decodes conditions [B, 4]: `g_p`, if there is one, unless all of them ask for the full version."""
         return self.g_p if self.g_p is not None and bool(condition[:, :2].any()) else self.g_s
 
     def real_parts(self) -> list[str]:
@@ -240,8 +246,33 @@ class PsicNetwork(nn.Module):
         y_hat = (symbols + mean / 2**MEAN_BITS) * self.scaling.inverse_gain(level)
         return torch.cat([y_hat, symbols[:, self.config.public :]], dim=1)
 
+    def picture(self, y_hat: Tensor, condition: Tensor, height: int, width: int) -> Tensor:
+        """y_hat and conditions [B, 4] (see cltg.Condition) -> x_hat [B, 3, height, width], not clamped."""
+        if not self.is_drawn_on_thumbnail(condition, min(height, width)):
+            return self.synthesise(y_hat, condition)[..., :height, :width]
+        x_hat = self.synthesise(y_hat, of_full(condition))[..., :height, :width].float()
+        return x_hat.add_(enlarged(self.draw_shield(x_hat, condition), height, width))  # in place: it may be large
+
+    def is_drawn_on_thumbnail(self, condition: Tensor, short_side: int) -> bool:
+        """Whether what protects pictures of that size is added to them rather than synthesised with them."""
+        return short_side > THUMBNAIL and bool(condition[:, 0].any()) and not bool(condition[:, 1].any())
+
+    def draw_shield(self, x: Tensor, condition: Tensor) -> Tensor:
+        """What protects large pictures [B, 3, H, W], to be enlarged and added to them: [B, 3, h, w], the shorter side
+        is THUMBNAIL.
+
+        A vision-language model shrinks a photo to a few hundred pixels before it looks: patterns as fine as those that
+        a synthesis draws into a small picture would be lost on the way, and only people would see them. So they are
+        drawn into a thumbnail. Its latents are not rounded: two machines must not differ by a step.
+        """
+        small = thumbnail(x)
+        y = self.analyse(pad_to_multiple(small, PICTURE_MULTIPLE))[0].float()
+        y_hat = torch.cat([y, torch.zeros_like(y[:, self.config.public :])], dim=1)
+        drawn = self.synthesise(y_hat, condition) - self.synthesise(y_hat, of_full(condition))
+        return drawn[..., : small.shape[2], : small.shape[3]].float()
+
     def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
-        """y_hat and conditions [B, 3] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""
+        """y_hat and conditions [B, 4] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""
         synthesis = self.synthesis_for(condition)
         if self.training:
             return synthesis(y_hat, condition)  # type: ignore[no-any-return]
@@ -255,3 +286,17 @@ class PsicNetwork(nn.Module):
 def clamp_z(z: Tensor) -> Tensor:
     """Round z to the symbols that are coded, -127..127."""
     return torch.floor(z + 0.5).clamp(-Z_MAX, Z_MAX)
+
+
+def thumbnail(x: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W], clamped and shrunk until their shorter side is THUMBNAIL."""
+    factor = THUMBNAIL / min(x.shape[-2:])
+    height, width = (round(side * factor) for side in x.shape[-2:])
+    return F.interpolate(x.clamp(0, 1), (height, width), mode="bicubic", antialias=True, align_corners=False).clamp(
+        0, 1
+    )
+
+
+def enlarged(drawn: Tensor, height: int, width: int) -> Tensor:
+    """What was drawn on a thumbnail, at the size of the picture: [B, 3, height, width]."""
+    return F.interpolate(drawn, (height, width), mode="bicubic", align_corners=False)

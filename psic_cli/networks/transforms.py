@@ -81,7 +81,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """g_s: y_hat [B, latents + private, h, w] and a condition [B, 3] -> x_hat [B, 3, 16 h, 16 w], not clamped; h and w
+    """g_s: y_hat [B, latents + private, h, w] and a condition [B, 4] -> x_hat [B, 3, 16 h, 16 w], not clamped; h and w
     multiples of 4.
 
         y_hat -> 1x1 -> + context trunk (1/16 and 1/64) -> bottlenecks (1/16) -> 1x1, shuffle 2 -> bottlenecks (1/8) ->

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from psic_cli.networks.cltg import CONDITIONS
 from psic_cli.training import distributed
 from psic_cli.training.data import CropSource, is_held_out, list_pictures, read_large, read_rgb, to_tensor
 
@@ -62,7 +63,7 @@ class CompressionStage:
     def rate_and_distortion(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, H, W], levels [B] -> bits per pixel [B], MSE [B] of the full version."""
         network = self.run.network
-        condition = torch.zeros(len(x), 3, device=x.device)
+        condition = torch.zeros(len(x), CONDITIONS, device=x.device)
         with torch.autocast(x.device.type, torch.bfloat16):
             y_hat, _, y_bits, z_bits = self.run.rate(network, x, level)
             x_hat = network.synthesise(y_hat, condition)

@@ -95,19 +95,20 @@ def _squares(error: Tensor, seen: Tensor) -> Tensor:
     return ((1 - VISIBLE + VISIBLE * seen) * error.square()).mean((1, 2, 3))
 
 
-def added_distortion(x_hat: Tensor, x_full: Tensor, x: Tensor, seen: Tensor) -> Tensor:
+def added_distortion(x_hat: Tensor, x_full: Tensor, x: Tensor, seen: Tensor, repeated: Tensor | None = None) -> Tensor:
     """How much worse a version [B, 3, H, W] looks than the full one, as a share of amplitude: [B], 0 where both look
     alike, 0.19 for 1.5 dB. seen: `visible(x)`.
 
-    The grid is that of the difference to the full version: what the full version's own error repeats, such as the
-    blocks of a picture that was a JPEG file, would hide as much.
+    repeated: the `grid` [B] that counts, where it is not that of the difference to the full version. What the full
+    version's own error repeats, such as the blocks of a picture that was a JPEG file, would hide as much.
 
     Not in decibels: they charge the first small difference to the full version most, so that versions never part, and a
     large error hardly more than a middling one, so that a pattern in a clear sky stays.
     """
     x_full = x_full.detach()
     worse, full = (_squares(version - x, seen) for version in (x_hat, x_full))
-    return ((worse + GRID * grid(x_hat - x_full, seen) + LEAST) / (full + LEAST)).sqrt() - 1
+    repeated = grid(x_hat - x_full, seen) if repeated is None else repeated
+    return ((worse + GRID * repeated + LEAST) / (full + LEAST)).sqrt() - 1
 
 
 def recognition(vlps: Sequence[VisionLanguageModel], pictures: Tensor, originals: list[Tensor]) -> Tensor:

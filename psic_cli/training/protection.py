@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from psic_cli.networks.network import THUMBNAIL, thumbnail
 from psic_cli.networks.transforms import Synthesis
 from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
 from psic_cli.training.data import ScaleSource, is_held_out, list_pictures, read_large, read_pairs, read_rgb
 from psic_cli.training.diversity import Journey
-from psic_cli.training.losses import added_distortion, decibels, distortion, recognition, shown, visible
+from psic_cli.training.losses import added_distortion, decibels, distortion, grid, recognition, shown, visible
 from psic_cli.training.multi_objective import Budget, combine_at, weights_for_parameters
 from psic_cli.training.private import make_private
 from psic_cli.training.shield import Surrogates, shield_loss
@@ -34,7 +35,7 @@ FULL_EVERY = 2  # steps; the full version is learned in one of so many, with as 
 EXTRA_EVERY = 4  # machine and forced decodes take turns, each in one step of so many
 # Ranges of quality levels and of picture sizes, each with budgets of its own: what a shield costs differs between them
 BANDS = 4
-SIZES = [256, 448]  # pixels: up to the first, up to the second, larger
+SIZES = [THUMBNAIL, 640]  # pixels: up to the first, up to the second, larger
 # Decibels that sealing alone costs, at the lowest quality level and more at the best, and a shield on top of it: a
 # limit below them cannot be kept, and all that budgets do is to grow
 SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.2, 1.3, 0.9
@@ -133,10 +134,10 @@ class ProtectionStage:
             with torch.no_grad():
                 originals = [model.encode_image(x) for model in models]
             with torch.set_grad_enabled(self._learns_full):
-                x_full = self.versions.decode(latents.full, x.shape[2], torch.zeros_like(strength))
+                x_full = self.versions.decode(latents.full, x.shape[2], level, torch.zeros_like(strength))
             captions = self._captions(models, originals, batch.numbers) if self.config.shield == "uaeo" else None
             loss, figures = self._protected(x, x_full, latents, level, strength, models, originals, captions)
-            extra = self._extra(x, x_full, latents, models, originals)
+            extra = self._extra(x, x_full, latents, level, models, originals)
         self.steps += 1
         return loss if extra is None else loss + extra, figures
 
@@ -170,7 +171,7 @@ class ProtectionStage:
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss of the full and the protected version, and figures."""
         full = decibels((x_full - x).square().mean((1, 2, 3)))
-        x_protected = self.versions.decode(latents.public, x.shape[2], strength)
+        x_protected, drawn = self.versions.protected(latents.public, x.shape[2], level, strength)
         seen = self.journey(shown(x_protected))
         misled, cosine = shield_loss(models, seen, originals, captions, self.config.uaeo_weight)
         shield = self.SHIELD * (strength[:, 0] * misled).mean()
@@ -178,7 +179,9 @@ class ProtectionStage:
         allowed = allowed_loss(-full.detach(), self.config.budget_db, strength[:, 0], quality)
         # In decibels where the limit is reached, so that all pictures weigh alike there.
         seen_by_people = visible(x)
-        added = added_distortion(x_protected, x_full, x, seen_by_people) * allowed / (10 ** (allowed / 20) - 1)
+        repeated = None if drawn is None else grid(drawn, visible(thumbnail(x)))  # by the cells of the thumbnail
+        added = added_distortion(x_protected, x_full, x, seen_by_people, repeated)
+        added = added * allowed / (10 ** (allowed / 20) - 1)
         excess = added - allowed
         cost = 0.5 * added + 2 * excess.clamp_min(0)  # above the limit five times as much: no picture pays for others
         kept = torch.zeros_like(shield)
@@ -224,6 +227,7 @@ class ProtectionStage:
         x: Tensor,
         x_full: Tensor,
         latents: Latents,
+        level: Tensor,
         models: list[VisionLanguageModel],
         originals: list[Tensor],
     ) -> Tensor | None:
@@ -231,7 +235,7 @@ class ProtectionStage:
         turn, none = self.steps % EXTRA_EVERY, torch.zeros(len(x), 1, device=x.device)
         number = self.steps // EXTRA_EVERY
         if turn == 0:
-            x_machine = self.versions.decode(latents.full, x.shape[2], none, none + 1)
+            x_machine = self.versions.decode(latents.full, x.shape[2], level, none, none + 1)
             pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
             lost = machine.machine_loss(models, shown(x_machine), x, originals, number, self.generator)
             return self.MACHINE * lost.mean() + pixels.mean()
@@ -241,7 +245,7 @@ class ProtectionStage:
                 return kept
             # Both have the full version's condition: what spoils one must not spoil the other.
             y_hat = latents.forged if number % 2 else latents.public
-            forced = recognition(models, shown(self.versions.decode(y_hat, x.shape[2], none)), originals)
+            forced = recognition(models, shown(self.versions.decode(y_hat, x.shape[2], level, none)), originals)
             return kept + self.SHIELD * self.config.forced_weight * forced.mean()
         return None
 
@@ -255,7 +259,8 @@ class ProtectionStage:
         none = torch.zeros(len(x), 1, device=x.device)
         originals = {suffix: [m.encode_image(x) for m in group.models] for suffix, group in groups.items()}
         for number in VALIDATION_LEVELS:
-            latents = self.versions.latents(x, torch.full((len(x),), number, device=x.device))
+            level = torch.full((len(x),), number, device=x.device)
+            latents = self.versions.latents(x, level)
             decodes = {
                 "full": (latents.full, none, none),
                 "protected": (latents.public, none + 1, none),
@@ -265,7 +270,7 @@ class ProtectionStage:
                 "forged": (latents.forged, none, none),
             }
             for name, (y_hat, strength, for_machines) in decodes.items():
-                x_hat = shown(self.versions.decode(y_hat, x.shape[2], strength, for_machines))
+                x_hat = shown(self.versions.decode(y_hat, x.shape[2], level, strength, for_machines))
                 results[f"{name}{number}_psnr"] = -decibels((x_hat - x).square().mean((1, 2, 3))).mean().item()
                 for suffix, group in groups.items():
                     if group.models:
@@ -281,8 +286,9 @@ class ProtectionStage:
             for side in LARGE_JUDGED:
                 x = ScaleSource([rgb], [side], 0, self.run.device).next_batch(1).x
                 one = torch.ones(1, 1, device=x.device)
-                latents = self.versions.latents(x, torch.full((1,), VALIDATION_LEVELS[1], device=x.device))
-                x_hat = shown(self.versions.decode(latents.public, side, one))
+                level = torch.full((1,), VALIDATION_LEVELS[1], device=x.device)
+                latents = self.versions.latents(x, level)
+                x_hat = shown(self.versions.protected(latents.public, side, level, one)[0])
                 for suffix, group in (("", self.surrogates), ("_judges", self.judges)):
                     if group.models:
                         originals = [model.encode_image(x) for model in group.models]

@@ -18,7 +18,7 @@ from torch import Tensor
 from psic_cli.networks.cltg import WITNESS_SIDE
 from psic_cli.networks.entropy_model import scale_of_index
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE, PsicNetwork, clamp_z
+from psic_cli.networks.network import PICTURE_MULTIPLE, PsicNetwork, clamp_z, enlarged
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,30 @@ class Versions:
         public = self.network.config.public
         return torch.cat([symbols[:, :public], instead[:, public:]], dim=1)
 
-    def decode(self, y_hat: Tensor, side: int, strength: Tensor, machine: Tensor | None = None) -> Tensor:
-        """Latents of square pictures -> float32 [B, 3, side, side], not clamped. strength, machine: [B, 1]."""
-        machine = torch.zeros_like(strength) if machine is None else machine
-        scale = math.log2(side / WITNESS_SIDE) if self.scale_condition else 0.0
-        condition = torch.cat([strength, machine, torch.full_like(strength, scale)], dim=1)
+    def decode(
+        self, y_hat: Tensor, side: int, level: Tensor, strength: Tensor, machine: Tensor | None = None
+    ) -> Tensor:
+        """Latents of square pictures -> float32 [B, 3, side, side], not clamped. Levels [B], the others [B, 1]."""
+        condition = self.condition(side, level, strength, machine)
         x_hat = self.network.synthesis_for(condition)(y_hat, condition).float()
         return x_hat[:, :, :side, :side]
+
+    def protected(self, y_hat: Tensor, side: int, level: Tensor, strength: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same for the protected version, and what was drawn on thumbnails [B, 3, h, w] if the pictures are large.
+
+        Gradients go through what is drawn alone, not through the picture that it is drawn on.
+        """
+        condition = self.condition(side, level, strength)
+        if not self.network.is_drawn_on_thumbnail(condition, side):
+            return self.decode(y_hat, side, level, strength), None
+        with torch.no_grad():
+            x_hat = self.decode(y_hat, side, level, torch.zeros_like(strength))
+        drawn = self.network.draw_shield(x_hat, condition)
+        return x_hat + enlarged(drawn, side, side), drawn
+
+    def condition(self, side: int, level: Tensor, strength: Tensor, machine: Tensor | None = None) -> Tensor:
+        """Conditions [B, 4] of square pictures. Levels [B], strength and machine [B, 1]."""
+        machine = torch.zeros_like(strength) if machine is None else machine
+        scale = math.log2(side / WITNESS_SIDE) if self.scale_condition else 0.0
+        quality = level.to(strength.dtype)[:, None] / (self.network.config.levels - 1)
+        return torch.cat([strength, machine, torch.full_like(strength, scale), quality], dim=1)

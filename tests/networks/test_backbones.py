@@ -7,8 +7,8 @@ from psic_cli.networks.backbones import BACKBONES, adapt
 
 pytest.importorskip("compressai")
 
-FULL = torch.tensor([[0.0, 0.0, 0.0]])
-PROTECTED = torch.tensor([[1.0, 0.0, 0.0]])
+FULL = torch.tensor([[0.0, 0.0, 0.0, 0.5]])
+PROTECTED = torch.tensor([[1.0, 0.0, 0.0, 0.5]])
 
 
 def small_weights(name):

@@ -17,29 +17,29 @@ SMALL = NetworkConfig(width=16, deep_width=24, latents=12, hyper_width=8, hyper_
     [(224, 896, 0.0), (448, 896, 1.0), (896, 896, 2.0), (3000, 896, 2.0), (1, 896, 0.0), (223, 224, 0.0)],
 )
 def test_the_scale_of_a_condition_is_an_octave_of_the_short_side(short_side, largest, scale):
-    tensor = Condition(strength=0.25, machine=1.0, short_side=short_side).tensor(largest)
-    assert tensor.shape == (1, 3)
+    tensor = Condition(strength=0.25, machine=1.0, short_side=short_side, quality=0.75).tensor(largest)
+    assert tensor.shape == (1, 4)
     assert tensor.dtype == torch.float32
-    assert tensor[0].tolist() == pytest.approx([0.25, 1.0, scale])
+    assert tensor[0].tolist() == pytest.approx([0.25, 1.0, scale, 0.75])
 
 
 def test_fourier_features_by_hand():
-    found = fourier_features(torch.tensor([[1.0, 0.5, 2.0]])).reshape(3, 1 + 2 * OCTAVES)
-    for row, value in zip(found.tolist(), (1.0, 0.5, 0.5), strict=True):  # the scale counts a quarter
+    found = fourier_features(torch.tensor([[1.0, 0.5, 2.0, 0.3]])).reshape(4, 1 + 2 * OCTAVES)
+    for row, value in zip(found.tolist(), (1.0, 0.5, 0.5, 0.3), strict=True):  # the scale counts a quarter
         angles = [value * 2**k for k in range(OCTAVES)]
         expected = [value, *(math.sin(a) for a in angles), *(math.cos(a) for a in angles)]
         assert row == pytest.approx(expected, abs=1e-6)
 
 
 def test_fourier_features_of_a_batch_are_those_of_its_rows():
-    conditions = torch.rand(5, 3)
+    conditions = torch.rand(5, 4)
     together = fourier_features(conditions)
     assert torch.equal(together, torch.cat([fourier_features(row[None]) for row in conditions]))
 
 
 def test_biases_have_the_shape_of_their_slots_and_start_at_zero():
     generator = ConditionalLatentTriggerGenerator([5, 7], hidden=16)
-    biases = generator(torch.rand(4, 3))
+    biases = generator(torch.rand(4, 4))
     assert [tuple(bias.shape) for bias in biases] == [(4, 5, 1, 1), (4, 7, 1, 1)]
     assert not any(bias.any() for bias in biases)
 
@@ -50,8 +50,8 @@ def test_the_full_version_is_the_origin_at_every_size():
     for weight in generator.heads.parameters():
         torch.nn.init.normal_(weight)
     with torch.no_grad():
-        assert not any(bias.any() for bias in generator(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 2.3]])))
-        for other in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.0, 2.3]):
+        assert not any(bias.any() for bias in generator(torch.tensor([[0.0, 0.0, 0.0, 0.2], [0.0, 0.0, 2.3, 1.0]])))
+        for other in ([1.0, 0.0, 0.0, 0.2], [0.0, 1.0, 0.0, 1.0], [0.5, 0.0, 2.3, 0.5]):
             assert all(bias.abs().max() > 1e-3 for bias in generator(torch.tensor([other])))
 
 
@@ -82,7 +82,7 @@ def test_one_picture_at_a_time_gives_what_a_batch_gives():
         for parameter in network.g_s.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
         y = torch.randn(2, 12, 8, 4) * 20
-        conditions = torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, -0.2]])
+        conditions = torch.tensor([[1.0, 0.0, 0.5, 0.2], [0.0, 1.0, -0.2, 1.0]])
         together = network.synthesise(y, conditions)
         alone = [network.synthesise(y[i : i + 1], conditions[i : i + 1]) for i in range(2)]
     assert (together[0] - together[1]).abs().max() > 0.1
@@ -95,7 +95,7 @@ def test_a_generator_that_starts_again_decodes_everything_as_the_full_version():
     with torch.no_grad():
         for parameter in synthesis.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-        y_hat, full = torch.randn(1, SMALL.latents + SMALL.private, 4, 4), torch.zeros(1, 3)
+        y_hat, full = torch.randn(1, SMALL.latents + SMALL.private, 4, 4), torch.zeros(1, 4)
         before = synthesis(y_hat, full)
         assert not torch.allclose(synthesis(y_hat, full + 1), before, atol=1e-3)
         synthesis.forget_conditions(synthesis.cltg.hidden)

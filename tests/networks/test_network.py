@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from psic_cli.networks.cltg import Condition
-from psic_cli.networks.network import SYMBOL_MAX, NetworkConfig, PsicNetwork, clamp_z
+from psic_cli.networks.network import SYMBOL_MAX, THUMBNAIL, NetworkConfig, PsicNetwork, clamp_z, enlarged, thumbnail
 
 SMALL = NetworkConfig(
     width=32,
@@ -23,7 +23,7 @@ SMALL = NetworkConfig(
     cltg_hidden=16,
     levels=16,
 )
-NEUTRAL = Condition(strength=0.0, machine=0.0, short_side=224).tensor(224)
+NEUTRAL = Condition(strength=0.0, machine=0.0, short_side=224, quality=0.5).tensor(224)
 
 
 def network(config: NetworkConfig = SMALL) -> PsicNetwork:
@@ -57,7 +57,7 @@ def test_all_versions_but_the_full_one_keep_their_own_synthesis():
     y_hat = torch.randn(1, SMALL.latents + SMALL.private, 4, 4)
     torch.testing.assert_close(again.synthesise(y_hat, NEUTRAL), made.g_s(y_hat, NEUTRAL), atol=0.01, rtol=0)
     for strength, machine in ((1.0, 0.0), (0.2, 0.0), (0.0, 1.0)):
-        condition = Condition(strength, machine, short_side=224).tensor(224)
+        condition = Condition(strength, machine, short_side=224, quality=0.5).tensor(224)
         x_hat = again.synthesise(y_hat, condition)
         torch.testing.assert_close(x_hat, made.g_p(y_hat, condition), atol=0.01, rtol=0)  # stored in float16
         assert (x_hat - made.g_s(y_hat, condition)).abs().max() > 0.05
@@ -66,7 +66,7 @@ def test_all_versions_but_the_full_one_keep_their_own_synthesis():
 def test_a_network_that_gets_a_second_synthesis_decodes_as_before():
     made = network().eval()
     y_hat = torch.randn(1, SMALL.latents + SMALL.private, 4, 4)
-    protected = Condition(strength=1.0, machine=0.0, short_side=224).tensor(224)
+    protected = Condition(strength=1.0, machine=0.0, short_side=224, quality=0.5).tensor(224)
     full, shielded = made.synthesise(y_hat, NEUTRAL), made.synthesise(y_hat, protected)
     made.give_own_synthesis()
     assert torch.equal(made.synthesise(y_hat, NEUTRAL), full)
@@ -167,7 +167,7 @@ def test_every_parameter_gets_a_gradient():
     prediction = made.refine(prediction, scaled - prediction.mean / 16)
     mean, index = prediction.mean, prediction.index
     y_hat = made.restore(scaled - mean / 16, mean, level)
-    x_hat = made.synthesise(y_hat, torch.tensor([[1.0, 0.0, 0.5], [0.3, 1.0, -0.2]]))
+    x_hat = made.synthesise(y_hat, torch.tensor([[1.0, 0.0, 0.5, 0.2], [0.3, 1.0, -0.2, 1.0]]))
     ((x_hat - x).square().sum() + index.square().sum() + (scaled - mean / 16).square().sum()).backward()
     without = [
         name
@@ -179,7 +179,7 @@ def test_every_parameter_gets_a_gradient():
 
 def test_training_and_evaluation_compute_the_same():
     made = network()
-    x, conditions = torch.rand(2, 3, 128, 64), torch.tensor([[1.0, 0.0, 0.5], [0.3, 1.0, -0.2]])
+    x, conditions = torch.rand(2, 3, 128, 64), torch.tensor([[1.0, 0.0, 0.5, 0.2], [0.3, 1.0, -0.2, 1.0]])
     with torch.no_grad():
         results = []
         for one in (made.train(), made.eval()):
@@ -227,7 +227,7 @@ def test_an_untrained_condition_changes_nothing():
     y = torch.randn(1, 24 + SMALL.private, 4, 4)
     with torch.no_grad():
         full = made.synthesise(y, NEUTRAL)
-        assert torch.equal(made.synthesise(y, Condition(1.0, 1.0, 1000).tensor(2000)), full)
+        assert torch.equal(made.synthesise(y, Condition(1.0, 1.0, 1000, 0.5).tensor(2000)), full)
 
 
 # Symbols
@@ -255,3 +255,73 @@ def test_symbols_of_hopeless_latents_are_clamped():
 def test_z_is_rounded_and_clamped():
     z = torch.tensor([-1e6, -127.4, -0.5, 0.49, 0.5, 126.6, 1e6])
     assert clamp_z(z).tolist() == [-127, -127, 0, 0, 1, 127, 127]
+
+
+# Large pictures
+
+
+def with_loud_conditions() -> PsicNetwork:
+    made = network(dataclasses.replace(SMALL, largest_side=2000)).eval()
+    with torch.no_grad():
+        for head in made.g_s.cltg.heads:
+            head.weight.normal_(0, 0.3)  # type: ignore[operator]
+    return made
+
+
+def decodes(side: int) -> dict[str, Tensor]:
+    """A picture of the network with random latents in several versions, each [1, 3, side, side]."""
+    made = with_loud_conditions()
+    cells = -(-side // 64) * 4
+    y_hat = torch.randn(1, SMALL.latents + SMALL.private, cells, cells)
+    asked = {"full": (0.0, 0.0), "protected": (1.0, 0.0), "half": (0.5, 0.0), "machine": (0.0, 1.0)}
+    with torch.no_grad():
+        return {
+            name: made.picture(y_hat, Condition(strength, machine, side, quality=0.5).tensor(2000), side, side)
+            for name, (strength, machine) in asked.items()
+        }
+
+
+def coarse_share(x: Tensor) -> float:
+    """How much of a difference [1, 3, H, W] survives that a model looks at the picture shrunk: 0..1."""
+    back = enlarged(thumbnail(x + 0.5) - 0.5, *x.shape[-2:])
+    return float(1 - (x - back).square().mean() / x.square().mean())
+
+
+def test_what_protects_a_large_picture_survives_shrinking():
+    small, large = decodes(THUMBNAIL), decodes(3 * THUMBNAIL)
+    shields = [found["protected"] - found["full"] for found in (small, large)]
+    assert all(shield.abs().max() > 0.01 for shield in shields)
+    assert coarse_share(shields[1]) > 0.9
+    fine = enlarged(shields[0], 3 * THUMBNAIL, 3 * THUMBNAIL)  # as fine as a synthesis draws
+    assert coarse_share(fine) > 0.9 > coarse_share(large["machine"] - large["full"])
+
+
+def test_a_weaker_shield_of_a_large_picture_is_another_one():
+    found = decodes(2 * THUMBNAIL)
+    assert (found["half"] - found["full"]).abs().max() > 0.01
+    assert (found["half"] - found["protected"]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("height", "width"), [(321, 400), (400, 321), (330, 1500), (321, 321)])
+def test_large_pictures_of_any_shape_get_their_shield(height, width):
+    made = with_loud_conditions()
+    y_hat = torch.randn(1, SMALL.latents + SMALL.private, -(-height // 64) * 4, -(-width // 64) * 4)
+    condition = Condition(1.0, 0.0, min(height, width), quality=0.5).tensor(224)
+    with torch.no_grad():
+        x_hat, drawn = (
+            made.picture(y_hat, condition, height, width),
+            made.draw_shield(torch.rand(1, 3, height, width), condition),
+        )
+        assert x_hat.shape == (1, 3, height, width)
+        assert min(drawn.shape[-2:]) == THUMBNAIL
+        assert (x_hat - made.picture(y_hat, condition * 0, height, width)).abs().max() > 0.01
+
+
+def test_the_shield_of_a_large_picture_does_not_magnify_rounding():
+    """Two machines differ in the last bits of a picture: they must not differ in what is drawn on its thumbnail."""
+    made = with_loud_conditions()
+    x = torch.rand(1, 3, 400, 400)
+    condition = Condition(1.0, 0.0, 400, quality=0.0).tensor(400)
+    with torch.no_grad():
+        one, other = (made.draw_shield(x + 1e-5 * offset, condition) for offset in (0.0, torch.randn_like(x)))
+    assert (one - other).abs().max() < 0.1 / 255

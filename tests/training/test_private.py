@@ -47,7 +47,7 @@ def results(made: PsicNetwork, x: torch.Tensor, level: torch.Tensor) -> tuple[to
         mean,
         index,
         symbols,
-        made.synthesise(made.restore(symbols, mean, level), torch.tensor([[1.0, 0.0, 0.5]])),
+        made.synthesise(made.restore(symbols, mean, level), torch.tensor([[1.0, 0.0, 0.5, 0.5]])),
     )
 
 

@@ -106,12 +106,34 @@ def test_the_bits_stay_what_they_are(protected_config, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("own_synthesis", [True, False])
+def test_large_pictures_learn_by_what_is_drawn_on_their_thumbnails(
+    protected_config, tmp_path, monkeypatch, own_synthesis
+):
+    monkeypatch.setattr("psic_cli.networks.network.THUMBNAIL", 48)
+    monkeypatch.setattr(protection, "SIDES", [96])
+    run = Run(changed(protected_config, own_synthesis=own_synthesis), tmp_path, "cpu")
+    stage = ProtectionStage(run, fresh=True)
+    x, level, strength = stage.held_out[:2], torch.tensor([10, 60]), torch.ones(2, 1)
+    public = stage.versions.latents(x, level).public
+    x_protected, drawn = stage.versions.protected(public, x.shape[2], level, strength)
+    assert drawn is not None
+    assert drawn.shape == (2, 3, 48, 48)
+    condition = stage.versions.condition(x.shape[2], level, strength)
+    with torch.no_grad():  # what a decoder makes of the same latents
+        torch.testing.assert_close(run.network.picture(public, condition, *x.shape[2:]), x_protected)
+    drawn.square().sum().backward()
+    trained = {name for name, parameter in run.network.named_parameters() if parameter.grad is not None}
+    assert {name.split(".")[0] for name in trained} == {"g_p" if own_synthesis else "g_s"}
+    assert stage.loss()[0].isfinite()
+
+
 def test_the_full_version_is_what_compression_has_made_of_it(protected_config, tmp_path):
     codec_alone = Run(protected_config, tmp_path, "cpu").network
     network = train(changed(protected_config, learning_rate=0.01), tmp_path / "run").network
     assert network.g_p is not None
     y_hat = torch.randn(1, network.config.latents + network.config.private, 8, 8)
-    full, protected = torch.tensor([[0.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]])
+    full, protected = torch.tensor([[0.0, 0.0, 0.0, 0.5]]), torch.tensor([[1.0, 0.0, 0.0, 0.5]])
     with torch.no_grad():
         assert torch.equal(network.synthesise(y_hat, full), network.g_s(y_hat, full))
         assert torch.equal(network.synthesise(y_hat, protected), network.g_p(y_hat, protected))
@@ -161,9 +183,9 @@ def conditions_of(stage: ProtectionStage, monkeypatch, steps: int) -> list[list[
     conditions = []
     original = stage.versions.decode
 
-    def remember(y_hat, side, strength, machine=None):
+    def remember(y_hat, side, level, strength, machine=None):
         conditions.append((float(strength.max()), 0.0 if machine is None else float(machine.max())))
-        return original(y_hat, side, strength, machine)
+        return original(y_hat, side, level, strength, machine)
 
     monkeypatch.setattr(stage.versions, "decode", remember)
     found = []
@@ -261,8 +283,9 @@ def test_captions_are_told_to_the_models(protected_config, photos, tmp_path):
 
 def cosine_of_the_protected_version(stage: ProtectionStage, x: torch.Tensor) -> float:
     with torch.no_grad():
-        public = stage.versions.latents(x, torch.full((len(x),), 40)).public
-        decoded = stage.versions.decode(public, x.shape[2], torch.ones(len(x), 1))
+        level = torch.full((len(x),), 40)
+        public = stage.versions.latents(x, level).public
+        decoded = stage.versions.decode(public, x.shape[2], level, torch.ones(len(x), 1))
         models = stage.surrogates.models
         return recognition(models, shown(decoded), [model.encode_image(x) for model in models]).mean().item()
 

@@ -95,6 +95,7 @@ SOURCES = {
         Picture(np.repeat(FACE[:16, :20, :1], 3, axis=2), ramp(16, 20), True, ICC, EXIF, XMP),
         sealed=False,
     ),
+    "large": Source("a shield drawn on a thumbnail", Picture(squares(65, 5)[:323])),
     "escapes": Source("dozens of latents outside their tables", Picture(squares(8, 8)), quality=100),
 }
 
