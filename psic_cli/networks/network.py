@@ -292,9 +292,8 @@ def thumbnail(x: Tensor) -> Tensor:
     """Pictures [B, 3, H, W], clamped and shrunk until their shorter side is THUMBNAIL."""
     factor = THUMBNAIL / min(x.shape[-2:])
     height, width = (round(side * factor) for side in x.shape[-2:])
-    return F.interpolate(x.clamp(0, 1), (height, width), mode="bicubic", antialias=True, align_corners=False).clamp(
-        0, 1
-    )
+    small = F.interpolate(x.clamp(0, 1), (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return small.clamp(0, 1)
 
 
 def enlarged(drawn: Tensor, height: int, width: int) -> Tensor:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from psic_cli.networks.cltg import CONDITIONS
 from psic_cli.training import distributed
-from psic_cli.training.data import CropSource, is_held_out, list_pictures, read_large, read_rgb, to_tensor
+from psic_cli.training.data import CropSource, read_large, read_photos, to_tensor
+from psic_cli.training.diversity import resize
 
 if TYPE_CHECKING:
     from psic_cli.training.loop import Run
 
 VALIDATION_LEVELS = (8, 32, 56)
-VALIDATION_SIDES = (256, 640)  # pixels: middles of photos, and large photos shrunk
+VALIDATION_SIDES = (256, 640)  # pixels: corners of photos, and the middles of large ones, shrunk
 # Beside the configuration's crop, where there are large photos: so that the wide view also learns what lies beyond it
 LARGER_CROPS = [384, 512, 640]
 REFERENCE_LAMBDA = 0.0089  # the middle of the range, on a log scale
@@ -38,13 +38,12 @@ class CompressionStage:
 
     def __init__(self, run: Run, fresh: bool) -> None:
         self.run, self.config = run, run.config.compression
-        paths = list_pictures(run.config.data.photos)
-        photos = [read_rgb(p) for p in paths if not is_held_out(p)]
+        photos, held_out_photos = read_photos(run.config.data.photos)
         large, held_out_large = read_large(run.config.data.large)
         crops = [self.config.crop, *(side for side in LARGER_CROPS if large and side > self.config.crop)]
         self.source = CropSource(photos + large, crops, run.config.seed + 1000 * distributed.rank(), run.device)
         side, larger = VALIDATION_SIDES
-        held_out = [to_tensor(read_rgb(p)[:side, :side])[None] for p in paths if is_held_out(p)]
+        held_out = [to_tensor(rgb[:side, :side])[None] for rgb in held_out_photos]
         self.held_out = {side: [x for x in held_out if x.shape[-2:] == (side, side)]}
         self.held_out[larger] = [_middle(to_tensor(rgb)[None], larger) for rgb in held_out_large]
         run.network.train()
@@ -101,5 +100,4 @@ def _middle(x: Tensor, side: int) -> Tensor:
     """The middle square of a photo [1, 3, H, W], shrunk or enlarged to `side` pixels."""
     short = min(x.shape[-2:])
     top, left = ((length - short) // 2 for length in x.shape[-2:])
-    square = x[..., top : top + short, left : left + short]
-    return F.interpolate(square, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return resize(x[..., top : top + short, left : left + short], side, side).clamp(0, 1)

@@ -55,6 +55,12 @@ def read_rgb(path: Path) -> np.ndarray:
         return np.array(image.convert("RGB"))
 
 
+def read_photos(folders: list[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Photos uint8 [H, W, 3]: for training, and for validation. InputError if there are none at all."""
+    paths = list_pictures(folders)
+    return [read_rgb(p) for p in paths if not is_held_out(p)], [read_rgb(p) for p in paths if is_held_out(p)]
+
+
 def read_large(folders: list[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Large photos uint8 [H, W, 3]: for training, and for validation. Both are empty without folders."""
     pictures = [read_rgb(path) for path in list_pictures(folders)] if folders else []
@@ -84,6 +90,11 @@ def random_crop(rgb: np.ndarray, size: int, generator: np.random.Generator) -> n
     left = generator.integers(rgb.shape[1] - size + 1)
     crop = rgb[top : top + size, left : left + size]
     return crop[:, ::-1] if generator.random() < 0.5 else crop
+
+
+def large_enough(pictures: list[np.ndarray], side: int) -> list[int]:
+    """Numbers of the pictures for squares of `side` pixels: much enlarged ones would teach smooth content only."""
+    return [number for number, rgb in enumerate(pictures) if min(rgb.shape[:2]) >= 0.85 * side]
 
 
 @dataclass(frozen=True)
@@ -169,9 +180,7 @@ class CropSource(Source):
 
     def __init__(self, pictures: list[np.ndarray], crops: list[int], seed: int, device: str = "cpu") -> None:
         super().__init__(pictures, seed, device)
-        shorter = np.array([min(rgb.shape[:2]) for rgb in pictures])
-        able = {crop: np.flatnonzero(shorter >= 0.85 * crop).tolist() for crop in crops}
-        self.able = {crop: numbers or list(range(len(pictures))) for crop, numbers in able.items()}
+        self.able = {crop: large_enough(pictures, crop) or list(range(len(pictures))) for crop in crops}
 
     def cut(self, size: int) -> Cut:
         crop = int(self.generator.choice(list(self.able)))
@@ -202,9 +211,8 @@ class ScaleSource(Source):
     def __init__(self, pictures: list[np.ndarray], sides: list[int], seed: int, device: str = "cpu") -> None:
         super().__init__(pictures, seed, device)
         self.sides = sides
-        shorter = np.array([min(rgb.shape[:2]) for rgb in pictures])
-        # a large side needs large pictures: enlarged ones would teach it smooth content only
-        self.able = {side: np.flatnonzero(shorter >= 0.85 * side).tolist() or [int(shorter.argmax())] for side in sides}
+        largest = max(range(len(pictures)), key=lambda number: min(pictures[number].shape[:2]))
+        self.able = {side: large_enough(pictures, side) or [largest] for side in sides}
 
     def cut(self, size: int) -> Cut:
         chances = np.array([min(1.0, size / side**2) for side in self.sides])

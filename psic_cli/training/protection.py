@@ -16,7 +16,7 @@ from psic_cli.networks.network import THUMBNAIL, thumbnail
 from psic_cli.networks.transforms import Synthesis
 from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
-from psic_cli.training.data import ScaleSource, is_held_out, list_pictures, read_large, read_pairs, read_rgb
+from psic_cli.training.data import ScaleSource, read_large, read_pairs, read_photos
 from psic_cli.training.diversity import Journey
 from psic_cli.training.losses import added_distortion, decibels, distortion, grid, recognition, shown, visible
 from psic_cli.training.multi_objective import Budget, combine_at, weights_for_parameters
@@ -90,7 +90,7 @@ class ProtectionStage:
 
     def _read_pictures(self) -> None:
         run, data = self.run, self.run.config.data
-        photos = [read_rgb(p) for p in list_pictures(data.photos) if not is_held_out(p)]
+        photos, _ = read_photos(data.photos)
         pairs = read_pairs(Path(data.pairs), "train") if data.pairs else []
         large, self.held_out_large = read_large(data.large)
         sides = SIDES + (LARGE_SIDES if large else [])
