@@ -39,6 +39,9 @@ SIZES = [THUMBNAIL, 640]  # pixels: up to the first, up to the second, larger
 # Decibels that sealing alone costs, at the lowest quality level and more at the best, and a shield on top of it: a
 # limit below them cannot be kept, and all that budgets do is to grow
 SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.2, 1.3, 0.9
+# Share of the budget at the lowest quality level, and how fast it grows to the whole: a decibel takes more of the
+# structure (MS-SSIM) from a picture that has lost much of it already
+AT_LOWEST, GROWTH = 0.5, 0.85
 WEAKEST = 0.2  # shield strength that is trained; below it lies the forced decode, which must not be readable
 JUDGED = 32  # held-out pictures of 224 pixels for validation
 LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
@@ -46,12 +49,14 @@ LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
 
 def allowed_loss(full_psnr: Tensor, budget_db: float, strength: Tensor, quality: Tensor) -> Tensor:
     """Decibels that the protected version may lose: the budget, and half of what the full version has above 33 dB, up
-    to 37 dB; in proportion to the shield's strength, but never less than sealing and a small shield cost.
+    to 37 dB, and less at low quality; in proportion to the shield's strength, but never less than sealing and a small
+    shield cost.
 
     Beyond 37 dB a picture is so even that it shows everything. quality: levels as 0..1.
     """
-    wanted = strength * (budget_db + 0.5 * (full_psnr - 33.0).clamp(0, 4))
-    return wanted.maximum(SEALING + SEALING_AT_BEST * quality.square() + LEAST_SHIELD * strength.square())
+    share = (AT_LOWEST + GROWTH * quality).clamp_max(1)
+    wanted = strength * share * (budget_db + 0.5 * (full_psnr - 33.0).clamp(0, 4))
+    return wanted.maximum(SEALING + SEALING_AT_BEST * quality.square() + LEAST_SHIELD * share * strength.square())
 
 
 class ProtectionStage:
@@ -64,7 +69,7 @@ class ProtectionStage:
     name = "protection"
     FULL = 6.0  # so that the full version keeps its quality beside all the others
     SHIELD = 40.0  # decibels that a cosine of 1 is worth; the budget's weight finds the balance
-    MACHINE = 20.0  # the same for the machine version, whose pixels count little
+    MACHINE = 50.0  # the same for the machine version, whose pixels count little
     READABLE = 20.0  # the same for the full version in steps that look at it
 
     def __init__(self, run: Run, fresh: bool) -> None:

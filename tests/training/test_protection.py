@@ -164,8 +164,7 @@ def test_without_the_key_there_are_means_or_guesses(protected_config, tmp_path):
     level = torch.full((len(x),), 60)
     found = stage.versions.latents(x, level)
     y, z = network.analyse(pad_to_multiple(x, 64))
-    prediction = network.predict(clamp_z(z), level)
-    prediction = network.refine(prediction, network.quantise(y, prediction.mean, level))
+    _, prediction = network.code(y, clamp_z(z), level)
     means = network.restore(torch.zeros_like(y), prediction.mean, level)
     assert not torch.equal(found.full[:, public:], found.public[:, public:])
     torch.testing.assert_close(found.public[:, public:], means[:, public:])
@@ -320,8 +319,9 @@ def test_each_range_of_qualities_has_budgets_of_its_own(protected_config, tmp_pa
 
 def test_a_weaker_shield_may_cost_less_but_what_sealing_costs():
     psnr, half, lowest, best = torch.tensor([30.0, 36.0]), torch.full((2,), 0.5), torch.zeros(2), torch.ones(2)
-    assert allowed_loss(psnr, 1.5, 2 * half, lowest).tolist() == pytest.approx([1.5, 3.0])
-    assert allowed_loss(psnr, 1.5, half, lowest).tolist() == pytest.approx([0.75, 1.5])
+    assert allowed_loss(psnr, 1.5, 2 * half, lowest).tolist() == pytest.approx([0.75, 1.5])  # half of the budget
+    assert allowed_loss(psnr, 1.5, half, lowest).tolist() == pytest.approx([0.375, 0.75])
+    assert allowed_loss(psnr, 1.5, 2 * half, 0.2 + lowest).tolist() == pytest.approx([1.005, 2.01])
     assert allowed_loss(psnr, 1.5, 2 * half, best).tolist() == pytest.approx([2.4, 3.0])  # 1.5 dB for sealing alone
     assert allowed_loss(psnr, 1.5, half, best).tolist() == pytest.approx([1.725, 1.725])
     assert allowed_loss(psnr, 1.5, 0 * half, best).tolist() == pytest.approx([1.5, 1.5])
