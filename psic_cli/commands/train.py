@@ -160,8 +160,9 @@ def _export(run: Run, folder: Path, name: str, extra: dict[str, Any]) -> None:
     from psic_cli.training.export import export
     from psic_cli.training.private import make_private
 
-    if run.network.config.private == 0:  # the protection stage, which chooses what is sealed, has not begun
+    if run.network.config.private == 0:  # compression was stopped before it had chosen what is sealed
         make_private(run, run.config.protection.private_share)
+    if run.network.g_p is None and "protection" not in run.finished:
         terminal.warn("the model has no protection: its protected version is no shield")
     elif "protection" not in run.finished:
         terminal.warn("the protection stage is not finished")

@@ -11,6 +11,7 @@ from psic_cli.networks.cltg import CONDITIONS
 from psic_cli.training import distributed
 from psic_cli.training.data import CropSource, read_large, read_photos, to_tensor
 from psic_cli.training.diversity import resize
+from psic_cli.training.private import make_private
 
 if TYPE_CHECKING:
     from psic_cli.training.loop import Run
@@ -20,6 +21,9 @@ VALIDATION_SIDES = (256, 640)  # pixels: corners of photos, and the middles of l
 # Beside the configuration's crop, where there are large photos: so that the wide view also learns what lies beyond it
 LARGER_CROPS = [384, 512, 640]
 REFERENCE_LAMBDA = 0.0089  # the middle of the range, on a log scale
+# Share of the steps after which the sealed latents are chosen: early enough for the context models to learn to do
+# without them and with the new order of the others, late enough to know what each latent is worth
+SEALED_AFTER = 0.5
 
 
 def lambda_of(level: Tensor, low: float, high: float, levels: int) -> Tensor:
@@ -31,7 +35,7 @@ class CompressionStage:
     """Loss: bpp + lambda * 255^2 * MSE, each sample at a level of its own.
 
     Samples are weighted by lambda^-0.4: the loss of a small file is ten times smaller than that of a large one, but
-    what people compare (BD-rate) is relative.
+    what people compare (BD-rate) is relative. Half-way, some latents become the sealed ones.
     """
 
     name = "compression"
@@ -46,6 +50,7 @@ class CompressionStage:
         held_out = [to_tensor(rgb[:side, :side])[None] for rgb in held_out_photos]
         self.held_out = {side: [x for x in held_out if x.shape[-2:] == (side, side)]}
         self.held_out[larger] = [_middle(to_tensor(rgb)[None], larger) for rgb in held_out_large]
+        self.steps = 0
         run.network.train()
         if fresh and not run.config.start_from:
             run.rate.start_from(run.network, self.source.next_batch(2 * self._pixels))
@@ -57,7 +62,9 @@ class CompressionStage:
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         prior = list(self.run.rate.parameters())
-        return [{"params": list(self.run.network.parameters())}, {"params": prior, "factor": 5.0}]
+        # The layers that look at sealed symbols are made on the way, and the full version, which has them, needs none.
+        network = [p for name, p in self.run.network.named_parameters() if "from_sealed" not in name]
+        return [{"params": network}, {"params": prior, "factor": 5.0}]
 
     def rate_and_distortion(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, H, W], levels [B] -> bits per pixel [B], MSE [B] of the full version."""
@@ -70,6 +77,10 @@ class CompressionStage:
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         config = self.run.config
+        if self.steps == int(SEALED_AFTER * self.config.steps) and self.run.network.config.private == 0:
+            make_private(self.run, config.protection.private_share)
+            self.run.network.train()
+        self.steps += 1
         x = self.source.next_batch(self._pixels).contiguous(memory_format=torch.channels_last)
         level = torch.randint(config.network.levels, (len(x),), device=x.device)
         bpp, mse = self.rate_and_distortion(x, level)
@@ -90,10 +101,11 @@ class CompressionStage:
         return results
 
     def state(self) -> dict[str, Any]:
-        return {"crops": self.source.state()}
+        return {"crops": self.source.state(), "steps": self.steps}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.source.load_state(state["crops"])
+        self.steps = state["steps"]
 
 
 def _middle(x: Tensor, side: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which latents are sealed: chosen by measurement once the encoder is finished, then moved behind the public ones."""
+"""Which latents are sealed: chosen by measurement half-way through compression, then moved behind the public ones."""
 
 from __future__ import annotations
 
@@ -61,20 +61,24 @@ def choose_private(bits: Tensor, cost: Tensor, share: float) -> Tensor:
 
 
 def reorder_latents(network: PsicNetwork, order: Tensor) -> None:
-    """Give the channels of y a new order without changing what the network computes, as long as its context model is
-    untrained: which channels are coded in which step depends on their order. order: [M], a permutation.
+    """Give the channels of y a new order. Only what the context models compute changes, since which channels are coded
+    in which step depends on their order: they have to learn it anew. order: [M], a permutation.
     """
     assert isinstance(network.scaling, LatentScaling)
-    last, (near, here, _, correction) = network.h_s.convolutions()[-1], network.context.convolutions()
+    last = network.h_s.convolutions()[-1]
     both = torch.cat([order, order + len(order)])  # means, then indexes
     rows: list[Any] = [network.g_a.to_latents.weight, network.g_a.to_latents.bias]
-    columns: list[Any] = [network.g_s.from_latents.weight, network.h_a.layers[0].weight, near.weight]
-    columns += [here.weight[:, -len(order) :]]
+    columns: list[Any] = [network.g_s.from_latents.weight, network.h_a.layers[0].weight]
     columns += [network.scaling.log_gain, network.scaling.log_inverse]
+    outputs: list[Any] = [last.weight, last.bias]  # twice M
+    for context in network.context_models():
+        near, here, _, correction = context.convolutions()
+        columns += [near.weight, here.weight[:, -len(order) :]]
+        outputs += [correction.weight, correction.bias]
     with torch.no_grad():
         for parameter in rows:
             parameter.copy_(parameter[order].clone())
         for parameter in columns:
             parameter.copy_(parameter[:, order].clone())
-        for parameter in (last.weight, last.bias, correction.weight, correction.bias):
+        for parameter in outputs:
             parameter.copy_(parameter[both].clone())

@@ -59,11 +59,11 @@ def logged(folder: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("average", [0.0, 0.5])
-def test_a_stopped_run_ends_where_an_uninterrupted_one_does(config, tmp_path, monkeypatch, average):
+@pytest.mark.parametrize(("average", "stop_in"), [(0.0, 2), (0.5, 4)])  # before and after some latents were sealed
+def test_a_stopped_run_ends_where_an_uninterrupted_one_does(config, tmp_path, monkeypatch, average, stop_in):
     config = dataclasses.replace(config, compression=dataclasses.replace(config.compression, average=average))
     whole = train(config, tmp_path / "whole")
-    stopped = train_with_stop(config, tmp_path / "stopped", CompressionStage, 2, monkeypatch)
+    stopped = train_with_stop(config, tmp_path / "stopped", CompressionStage, stop_in, monkeypatch)
     check_same(stopped, whole)
     assert whole.finished == ["compression"]
     assert [entry["step"] for entry in logged(tmp_path / "whole") if "validation" in entry] == [4, 6]
@@ -74,7 +74,9 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_does(config, tmp_path, mo
 
     # training has moved the transforms and the gains
     start = Run(config, tmp_path / "start", "cpu").network.state_dict()
-    still = {key for key, value in whole.network.state_dict().items() if torch.equal(value, start[key])}
+    assert 0 < whole.network.config.private < whole.network.config.latents
+    after = whole.network.state_dict()
+    still = {key for key, value in start.items() if torch.equal(value, after[key])}
     assert {key for key in still if not key.startswith(("h_", "g_s.cltg", "g_s.far_context"))} == set()
 
     # and the result is a codec
