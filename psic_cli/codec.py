@@ -1,6 +1,6 @@
 """The whole story on one page: a picture becomes a .psic file, and a .psic file one of several pictures.
 
-    encode: Picture -> y, z -> integers -> range coder -> [z | public y, in two steps | sealed: private y, EXIF, XMP]
+    encode: Picture -> y, z -> integers -> range coder -> [z | public y, in four steps | sealed: private y, EXIF, XMP]
         -> bytes
     decode: bytes -> integers -> y_hat (private part known, or replaced by its predicted means) -> synthesis under a
         condition -> Picture
@@ -38,6 +38,7 @@ from psic_cli.bitstream.container import (
 from psic_cli.bitstream.reader import Reader, pack_varint
 from psic_cli.errors import ConditionError, FormatError, InputError
 from psic_cli.networks.cltg import Condition
+from psic_cli.networks.context_model import STEPS
 from psic_cli.networks.entropy_model import Z_MAX
 from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.networks.network import PICTURE_MULTIPLE, Prediction, clamp_z
@@ -86,19 +87,22 @@ def encode(
     """
     network, device = model.network, model.device
     level = _level(quality, model)
-    x = torch.from_numpy(np.ascontiguousarray(picture.rgb)).to(device).permute(2, 0, 1)[None].float() / 255
+    x = (
+        torch.from_numpy(np.require(picture.rgb, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None].float()
+        / 255
+    )
     with _precision(model):
         y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
     z = clamp_z(z_real)
     coded, prediction = network.code(y, z.to(network.integer_type), level)
     symbols, index = _integers(coded), _integers(prediction.index)
-    first, second, private = (
+    *public, private = (
         entropy.encode_symbols(symbols[part], index[part], model.y_tables) for part in _parts_of_y(model, prediction)
     )
 
     sections = {
         Section.Z: entropy.encode_symbols(_integers(z).ravel(), _channel_of_each(z.shape[1:]), model.z_tables),
-        Section.Y_PUBLIC: pack_varint(len(first)) + first + second,
+        Section.Y_PUBLIC: b"".join(pack_varint(len(step)) + step for step in public[:-1]) + public[-1],
     }
     if picture.alpha is not None:
         sections[Section.ALPHA] = alpha_to_png(picture.alpha)
@@ -227,31 +231,29 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
         raise FormatError(f"the file is damaged: a symbol of z is outside -{Z_MAX}..{Z_MAX}")
     z_tensor = torch.from_numpy(z)[None].to(model.device, model.network.integer_type)
     prediction = model.network.predict(z_tensor, _level(header.quality, model))
-    first, second, private = _parts_of_y(model, prediction)
-    public = Reader(container.sections[Section.Y_PUBLIC])
-    first_data, second_data = public.take(public.varint()), public.take(public.left)
+    *public, private = _parts_of_y(model, prediction)
+    coded = Reader(container.sections[Section.Y_PUBLIC])
     y = np.zeros(prediction.mean.shape[1:], np.int32)
-
-    def read(part: npt.NDArray[np.bool_], data: bytes) -> None:
+    for step, part in enumerate(public):
+        if step:
+            prediction = model.network.refine(prediction, torch.from_numpy(y)[None].to(model.device), step)
+        data = coded.take(coded.varint() if step < STEPS - 1 else coded.left)
         y[part] = entropy.decode_symbols(data, _integers(prediction.index)[part], model.y_tables)
-
-    read(first, first_data)
     if Section.Y_PRIVATE in sealed:
-        read(private, sealed[Section.Y_PRIVATE])
-    prediction = model.network.refine(prediction, torch.from_numpy(y)[None].to(model.device))
-    read(second, second_data)
+        data, index = sealed[Section.Y_PRIVATE], _integers(prediction.index)[private]
+        y[private] = entropy.decode_symbols(data, index, model.y_tables)
     return Latents(z, y, prediction.mean)
 
 
-def _parts_of_y(model: zoo.Model, prediction: Prediction) -> tuple[npt.NDArray[np.bool_], ...]:
-    """Which latents are coded together: the first and the second step of the public ones, and the private ones.
+def _parts_of_y(model: zoo.Model, prediction: Prediction) -> list[npt.NDArray[np.bool_]]:
+    """Which latents are coded together: the public ones of each step, and the private ones.
 
     Each bool [M, h, w]; symbols stand in the stream channel by channel, row by row.
     """
-    first = model.network.in_first_step(prediction).cpu().numpy()
-    private = np.zeros_like(first)
-    private[len(first) - model.network.config.private :] = True
-    return first & ~private, ~first, private
+    steps = model.network.step_of_each(prediction).cpu().numpy()
+    private = np.zeros(steps.shape, np.bool_)
+    private[model.network.config.public :] = True
+    return [*(~private & (steps == step) for step in range(STEPS)), private]
 
 
 def _level(quality: int, model: zoo.Model) -> Tensor:

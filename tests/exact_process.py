@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from psic_cli import codec, keys, zoo
+from psic_cli.networks.context_model import STEPS
 
 VECTORS = Path(__file__).parent / "vectors"
 
@@ -25,8 +26,10 @@ def predictions(model: zoo.Model) -> str:
     for level in (0, 31, 63):
         first = model.network.predict(z, torch.tensor([level], device=model.device))
         symbols = torch.arange(first.mean.numel(), device=model.device).reshape(first.mean.shape) * 31 % 199 - 99
-        second = model.network.refine(first, symbols)
-        for part in (first.mean, first.index, second.mean, second.index):
+        steps = [first]
+        for step in range(1, STEPS):
+            steps.append(model.network.refine(steps[-1], symbols, step))
+        for part in (part for prediction in steps for part in (prediction.mean, prediction.index)):
             digest.update(part.cpu().to(torch.int32).numpy().astype("<i4").tobytes())
     return digest.hexdigest()
 

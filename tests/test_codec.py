@@ -19,6 +19,7 @@ from psic_cli.bitstream.tables import TOTAL
 from psic_cli.codec import Version
 from psic_cli.errors import InputError
 from psic_cli.networks import strips
+from psic_cli.networks.context_model import STEPS
 from psic_cli.picture import Picture
 
 TESTS = Path(__file__).parent
@@ -135,9 +136,12 @@ def test_a_file_is_as_large_as_its_tables_promise(model, sealed):
     latents = codec._read_latents(container, hidden, model)
     level = codec._level(60, model)
     prediction = model.network.predict(torch.from_numpy(latents.z)[None].to(model.network.integer_type), level)
-    index = model.network.refine(prediction, torch.from_numpy(latents.y)[None]).index
+    for step in range(1, STEPS):
+        prediction = model.network.refine(prediction, torch.from_numpy(latents.y)[None], step)
     channels = codec._channel_of_each(latents.z.shape)
-    bits = bits_of(latents.z, channels, model.z_tables) + bits_of(latents.y, codec._integers(index), model.y_tables)
+    bits = bits_of(latents.z, channels, model.z_tables) + bits_of(
+        latents.y, codec._integers(prediction.index), model.y_tables
+    )
     assert 0.99 * bits <= 8 * len(data) <= 1.01 * bits + 8 * 96
 
 

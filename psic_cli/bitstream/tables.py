@@ -24,10 +24,13 @@ SMALLEST_SCALE, LARGEST_SCALE, N_SCALES = 0.11, 128.0, 64
 SCALES: npt.NDArray[np.float64] = np.exp(np.linspace(math.log(SMALLEST_SCALE), math.log(LARGEST_SCALE), N_SCALES))
 SCALES.setflags(write=False)
 
-# A Gaussian table ends where the mass beyond it falls to 2**-16: an escape then costs about what a table entry would.
+# A table of latents ends where the mass beyond it falls to 2**-16: an escape then costs about what a table entry would.
 _TAIL_MASS = 2.0**-16
 # Real latents have heavier tails than a Gaussian: no escape costs more than 17 bits. Other symbols pay 1e-5 bit for it.
 _ESCAPE_FLOOR = 2.0**-17
+
+# Symbols that training must have seen with a scale before their statistics weigh as much as the Gaussian's.
+_TRUST = 1000.0
 
 _FIELDS = ("cumulative", "sizes", "offsets")
 
@@ -78,9 +81,17 @@ class TableSet:
         return cls(*(arrays[f"{prefix}.{name}"] for name in _FIELDS))
 
 
-def gaussian_tables() -> TableSet:
-    """One table for each of SCALES: a Gaussian of mean 0 integrated over unit bins. For export alone."""
-    return tables_from_probabilities([_gaussian_bins(float(scale)) for scale in SCALES])
+def symbol_tables(counts: npt.ArrayLike | None = None) -> TableSet:
+    """One table for each of SCALES. For export alone.
+
+    counts: how often training has seen a symbol of magnitude 0, 1, 2 ... with each scale, [len(SCALES), magnitudes],
+    its last column for all that are larger. Where it has seen few, and without counts, a table is a Gaussian of mean 0
+    integrated over unit bins.
+    """
+    seen = np.zeros((N_SCALES, 2)) if counts is None else np.asarray(counts, dtype=np.float64)
+    return tables_from_probabilities(
+        [_counted(_gaussian_bins(float(s)), row) for s, row in zip(SCALES, seen, strict=True)]
+    )
 
 
 def tables_from_probabilities(tables: Sequence[tuple[int, npt.NDArray[np.float64]]]) -> TableSet:
@@ -100,7 +111,25 @@ def tables_from_probabilities(tables: Sequence[tuple[int, npt.NDArray[np.float64
     return TableSet(cumulative, sizes, np.array([offset for offset, _ in tables], dtype=np.int32))
 
 
-def _gaussian_bins(scale: float) -> tuple[int, npt.NDArray[np.float64]]:
+def _counted(gaussian: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]) -> tuple[int, npt.NDArray[np.float64]]:
+    """First symbol and probabilities of a table, from what a Gaussian gives the magnitudes 0, 1, 2 ... and from counts
+    of them, the last of all that are larger.
+    """
+    expected = np.zeros(max(len(gaussian), len(counts) - 1) + 1)
+    expected[: len(gaussian)] = gaussian
+    expected[-1] = 1.0 - gaussian.sum()  # all that are larger
+    seen = np.zeros_like(expected)
+    seen[: len(counts) - 1], seen[-1] = counts[:-1], counts[-1]
+    share = (seen + _TRUST * expected) / (seen.sum() + _TRUST)
+    beyond = np.cumsum(share[::-1])[::-1]
+    size = max(2, int((beyond > _TAIL_MASS).sum()))
+    right = share[1 : min(size, len(share) - 1)] / 2
+    return -len(right), np.array([*right[::-1], share[0], *right], dtype=np.float64)
+
+
+def _gaussian_bins(scale: float) -> npt.NDArray[np.float64]:
+    """Probabilities of the magnitudes 0, 1, 2 ..."""
+
     def upper_tail(x: float) -> float:
         return 0.5 * math.erfc(x / (scale * math.sqrt(2.0)))
 
@@ -110,7 +139,7 @@ def _gaussian_bins(scale: float) -> tuple[int, npt.NDArray[np.float64]]:
     # differences of upper tails, mirrored: exact in the far bins, where 1 - erf would cancel, and symmetric
     right = [upper_tail(value - 0.5) - upper_tail(value + 0.5) for value in range(1, half_width + 1)]
     centre = 1.0 - 2.0 * upper_tail(0.5)
-    return -half_width, np.array([*reversed(right), centre, *right], dtype=np.float64)
+    return np.array([centre, *(2.0 * tail for tail in right)], dtype=np.float64)
 
 
 def _quantise(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

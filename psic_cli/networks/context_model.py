@@ -1,9 +1,10 @@
-"""The second coding step of y: latents that are known already tell of those that are not, in integers.
+"""The later coding steps of y: latents that are known already tell of those that are not, in integers.
 
-The public latents are coded in two steps, laid out as a chequerboard whose colours alternate from channel to channel:
-those of the first step are predicted from z alone (entropy_model.py), those of the second step also from the symbols of
-the first around them and, in other channels, at their own place ("Checkerboard Context Model for Efficient Learned
-Image Compression", He et al., CVPR 2021; both kinds of neighbours in one step as in DCVC-DC, Li et al., CVPR 2023).
+The public latents are coded in four steps, a quarter of the places of each channel in each: those of the first step are
+predicted from z alone (entropy_model.py), those of a later one also from the symbols of the steps before it, around
+them and, in other channels, at their own place. The first two steps together are a chequerboard, and which places are
+coded when changes from channel to channel ("Checkerboard Context Model for Efficient Learned Image Compression", He et
+al., CVPR 2021; four steps with both kinds of neighbours as in DCVC-DC, Li et al., CVPR 2023).
 Private latents never serve as context: whoever has no key must be able to read all public ones.
 """
 
@@ -28,19 +29,26 @@ from psic_cli.networks.entropy_model import (
 KNOWN_MAX = 63  # symbols are clamped to it where they serve as context
 
 
-def in_first_step(latents: int, private: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Which latents are predicted from z alone: bool [latents, height, width].
+STEPS = 4  # of coding
 
-    All of the last `private` channels; of the others those where channel + row + column is even.
+
+def step_of_each(latents: int, private: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """In which step each latent is coded: int8 [latents, height, width] of 0..3; the last `private` channels in the
+    last.
     """
-    channel, row, column = (torch.arange(n, device=device) % 2 == 0 for n in (latents, height, width))
-    first = channel[:, None, None] ^ row[:, None] ^ column
-    first[latents - private :] = True
-    return first
+    channel, row, column = (torch.arange(n, device=device) for n in (latents, height, width))
+    channel, row = channel[:, None, None], row[:, None]
+    odd_channel, odd_pair, odd_row, odd_column = (
+        n.remainder(2).to(torch.int8) for n in (channel, channel // 2, row, column)
+    )
+    colour, diagonal = odd_channel ^ odd_row ^ odd_column, odd_pair ^ odd_row
+    steps = 2 * colour + diagonal
+    steps[latents - private :] = STEPS - 1
+    return steps
 
 
 class ContextModel(nn.Module):
-    """Symbols of the first step, and what was predicted without them -> corrections of mean and table index.
+    """Symbols of earlier steps, and what was predicted without them -> corrections of mean and table index.
 
         symbols -> 3x3 ---\
         features, index -> 1x1 -> + , ReLU -> 1x1, ReLU -> 1x1 -> (mean, index)

@@ -1,8 +1,8 @@
 """psic-base as one module: analysis, integer entropy network, conditional synthesis.
 
     x --g_a--> y --h_a--> z ==coded==> z --h_s (integers)--> mean, table index
-               y * gain - mean --round--> symbols ==coded in two steps==> (symbols + mean) * inverse gain = y_hat
-                          symbols of the first step --context (integers)--> mean, table index of the second
+               y * gain - mean --round--> symbols ==coded in four steps==> (symbols + mean) * inverse gain = y_hat
+                          symbols of earlier steps --context (integers)--> mean, table index of the next
                                                              y_hat, condition --g_s--> x_hat
                           or, for all versions but the full one, if the network has a synthesis for them, --g_p-->
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.networks.cltg import of_full
-from psic_cli.networks.context_model import ContextModel, in_first_step
+from psic_cli.networks.context_model import STEPS, ContextModel, step_of_each
 from psic_cli.networks.entropy_model import (
     GAIN_BITS,
     MEAN_BITS,
@@ -98,7 +98,7 @@ class PsicNetwork(nn.Module):
             self.give_own_synthesis()
         self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents)
         self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents)
-        self.context = ContextModel(c.latents, c.hyper_width)
+        self.context = nn.ModuleList(ContextModel(c.latents, c.hyper_width) for _ in range(1, STEPS))
         self.scaling: LatentScaling | FrozenScaling = LatentScaling(c.latents, c.levels)
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -165,19 +165,28 @@ class PsicNetwork(nn.Module):
         """Names of the parts that are stored as floats."""
         return ["g_a", "g_s", "h_a", *(["g_p"] if self.g_p is not None else [])]
 
+    def _integer_parts(self) -> dict[str, HyperSynthesis | ContextModel]:
+        """The parts that decide symbols, with the names under which they are stored: one context model for each step
+        but the first.
+        """
+        contexts = {f"context.{step}": part for step, part in enumerate(self.context_models(), start=1)}
+        return {"h_s": self.h_s, **contexts}
+
+    def context_models(self) -> list[ContextModel]:
+        """Of the coding steps 1..3."""
+        return list(self.context)  # type: ignore[arg-type]
+
     def _integer_layers(self) -> list[tuple[str, IntegerConv2d]]:
-        """All layers that decide symbols, with the names under which they are stored."""
-        parts: dict[str, HyperSynthesis | ContextModel] = {"h_s": self.h_s, "context": self.context}
         return [
             (f"{name}.{number}", layer)
-            for name, part in parts.items()
+            for name, part in self._integer_parts().items()
             for number, layer in enumerate(part.convolutions())
         ]
 
     def check_exact(self) -> None:
         """Raise ValueError if the entropy network could leave the range of exact arithmetic."""
-        self.h_s.check_exact()
-        self.context.check_exact()
+        for part in self._integer_parts().values():
+            part.check_exact()
 
     def use_integers(self, dtype: torch.dtype) -> None:
         """Carry the entropy network's integers in float64 or float32."""
@@ -210,21 +219,25 @@ class PsicNetwork(nn.Module):
         scaled = scale_mean(mean, self.scaling.integer_gain(level))
         return Prediction(scaled, scale_index(index, self.scaling.index_offset(level)), features)
 
-    def in_first_step(self, prediction: Prediction) -> Tensor:
-        """Which latents `predict` is the last word on; the others wait for `refine`: bool [latents, h, w]."""
+    def step_of_each(self, prediction: Prediction) -> Tensor:
+        """In which coding step each latent's turn is: [latents, h, w] of 0..3."""
         latents, height, width = prediction.mean.shape[1:]
-        return in_first_step(latents, self.config.private, height, width, prediction.mean.device)
+        return step_of_each(latents, self.config.private, height, width, prediction.mean.device)
 
-    def refine(self, prediction: Prediction, symbols: Tensor) -> Prediction:
-        """The prediction for the second coding step. symbols: [B, latents, h, w], read where public and of the first
-        step.
+    def refine(self, prediction: Prediction, symbols: Tensor, step: int) -> Prediction:
+        """The prediction for a coding step 1..3. symbols: [B, latents, h, w], read where public and of earlier steps.
+
+        The mean of private latents stays what z tells: it stands for them where there is no key, and shall not tell
+        more.
         """
-        first = self.in_first_step(prediction)
-        known = symbols.to(prediction.mean.dtype) * first
-        known[:, self.config.public :] = 0
-        mean, index = self.context(known, prediction.features, prediction.index)
+        steps = self.step_of_each(prediction)
+        public = (torch.arange(len(steps), device=steps.device) < self.config.public)[:, None, None]
+        known = symbols.to(prediction.mean.dtype) * (public & (steps < step))
+        mean, index = self.context_models()[step - 1](known, prediction.features, prediction.index)
         return Prediction(
-            prediction.mean + mean * ~first, scale_index(prediction.index, index * ~first), prediction.features
+            prediction.mean + mean * (public & (steps == step)),
+            scale_index(prediction.index, index * (steps == step)),
+            prediction.features,
         )
 
     def quantise(self, y: Tensor, mean: Tensor, level: Tensor) -> Tensor:
@@ -233,9 +246,10 @@ class PsicNetwork(nn.Module):
         return torch.round(y * gain - mean.to(y.dtype) / 2**MEAN_BITS).clamp(-SYMBOL_MAX, SYMBOL_MAX)
 
     def code(self, y: Tensor, z: Tensor, level: Tensor) -> tuple[Tensor, Prediction]:
-        """Real y and integer z -> the symbols of both coding steps, and what they are coded with. Encoder only."""
+        """Real y and integer z -> the symbols of all coding steps, and what they are coded with. Encoder only."""
         prediction = self.predict(z, level)
-        prediction = self.refine(prediction, self.quantise(y, prediction.mean, level))
+        for step in range(1, STEPS):
+            prediction = self.refine(prediction, self.quantise(y, prediction.mean, level), step)
         return self.quantise(y, prediction.mean, level), prediction
 
     def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
 
-from psic_cli.bitstream.tables import gaussian_tables, tables_from_probabilities
+from psic_cli.bitstream.tables import symbol_tables, tables_from_probabilities
 from psic_cli.networks.entropy_model import Z_MAX
 from psic_cli.networks.network import PsicNetwork
 from psic_cli.training.rate import RateModel
@@ -49,7 +49,8 @@ def export(network: PsicNetwork, rate: RateModel, folder: Path, name: str, card:
     """
     tensors = network.to_tensors()
     z_tables = tables_from_probabilities(z_probabilities(rate, network.config.hyper_latents))
-    arrays = {**z_tables.to_arrays("tables.z"), **gaussian_tables().to_arrays("tables.y")}
+    y_tables = symbol_tables(rate.counts.cpu().numpy())
+    arrays = {**z_tables.to_arrays("tables.z"), **y_tables.to_arrays("tables.y")}
     tensors.update({key: torch.from_numpy(array.copy()) for key, array in arrays.items()})
     data = save_tensors(tensors)
     contents = {

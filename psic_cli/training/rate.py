@@ -10,7 +10,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from psic_cli.bitstream.tables import SMALLEST_SCALE
+from psic_cli.bitstream.tables import N_SCALES, SMALLEST_SCALE
+from psic_cli.networks.context_model import STEPS
 from psic_cli.networks.entropy_model import (
     GAIN_BITS,
     INDEX_SHARE,
@@ -23,6 +24,8 @@ from psic_cli.networks.entropy_model import (
 from psic_cli.networks.network import PsicNetwork
 
 Z_START = 1.5  # standard deviation of z before training, in steps
+COUNTED = 600  # magnitudes: as many as the widest table has
+REMEMBERED = 0.998  # share of the counts that is kept from batch to batch
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -35,12 +38,18 @@ class RateModel(nn.Module):
     z has a learned factorised density (EntropyBottleneck), y a Gaussian whose mean and scale come from the integer
     network. The rate is measured on latents with uniform noise, the synthesis gets rounded ones with straight-through
     gradients.
+
+    Real symbols are not quite Gaussian: how often each magnitude comes with each scale is counted on the way, for the
+    tables of the exported model.
     """
+
+    counts: Tensor  # [N_SCALES, COUNTED + 1], the last column for all that are larger
 
     def __init__(self, hyper_latents: int) -> None:
         super().__init__()
         self.prior = EntropyBottleneck(hyper_latents, init_scale=4)
         self.gaussian = GaussianConditional(None)
+        self.register_buffer("counts", torch.zeros(N_SCALES, COUNTED + 1))
 
     def forward(self, network: PsicNetwork, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """[B, 3, H, W], levels [B] -> y_hat and mean in units of the decoder's latents ([B, M + private, h, w] and
@@ -52,13 +61,24 @@ class RateModel(nn.Module):
             _, z_likelihood = self.prior(z)
             prediction = network.predict(round_through(z).clamp(-Z_MAX, Z_MAX), level)
             scaled = y * network.scaling.integer_gain(level) / 2**GAIN_BITS
-            prediction = network.refine(prediction, round_through(scaled - prediction.mean / 2**MEAN_BITS))
+            for step in range(1, STEPS):
+                prediction = network.refine(prediction, round_through(scaled - prediction.mean / 2**MEAN_BITS), step)
             mean = prediction.mean / 2**MEAN_BITS
             _, y_likelihood = self.gaussian(scaled, scale_of_index(prediction.index), mean)
-            y_hat = network.restore(round_through(scaled - mean), prediction.mean, level)
+            symbols = round_through(scaled - mean)
+            y_hat = network.restore(symbols, prediction.mean, level)
             y_bits = -y_likelihood.clamp_min(1e-9).log2().sum((2, 3))
             z_bits = -z_likelihood.clamp_min(1e-9).log2().sum((1, 2, 3))
+        if torch.is_grad_enabled():
+            self._count(symbols.detach(), prediction.index.detach())
         return y_hat, mean * network.scaling.inverse_gain(level), y_bits, z_bits
+
+    def _count(self, symbols: Tensor, index: Tensor) -> None:
+        """Symbols and table indexes, both [B, M, h, w]. What was counted long ago fades."""
+        columns = COUNTED + 1
+        places = index.long() * columns + symbols.abs().clamp_max(COUNTED).long()
+        counted = torch.bincount(places.flatten(), minlength=self.counts.numel())
+        self.counts.mul_(REMEMBERED).add_(counted.view_as(self.counts))
 
     @torch.no_grad()
     def start_from(self, network: PsicNetwork, x: Tensor) -> None:

@@ -95,7 +95,7 @@ def level_of(quality: int, levels: int) -> int:
     return ((quality - 1) * (levels - 1) * 2 + 99) // 198
 
 
-def indexes_of_first_step(features: Planes, quality: int, tensors: dict[str, Tensor]) -> Planes:
+def indexes_from_z(features: Planes, quality: int, tensors: dict[str, Tensor]) -> Planes:
     """The table index of every symbol of y as far as z tells it. Means decide no symbol and are left out."""
     acc = convolve(tensors["h_s.5.weight"], tensors["h_s.5.bias"], features)
     offset = tensors["scaling.offset"]
@@ -106,11 +106,13 @@ def indexes_of_first_step(features: Planes, quality: int, tensors: dict[str, Ten
     ]
 
 
-def corrections_of_index(known: Planes, features: Planes, index: Planes, tensors: dict[str, Tensor]) -> Planes:
-    """What the context model adds to the indexes of the second step."""
+def corrections_of_index(
+    step: int, known: Planes, features: Planes, index: Planes, tensors: dict[str, Tensor]
+) -> Planes:
+    """What the context model of a step adds to its indexes."""
 
     def layer(k: int, planes: Planes) -> Planes:
-        return convolve(tensors[f"context.{k}.weight"], tensors[f"context.{k}.bias"], planes)
+        return convolve(tensors[f"context.{step}.{k}.weight"], tensors[f"context.{step}.{k}.bias"], planes)
 
     clamped = [[[min(63, max(-63, v)) for v in row] for row in plane] for plane in known]
     seen, expected = layer(0, clamped), layer(1, features + index)
@@ -160,17 +162,17 @@ def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: byt
 
     require(all(-127 <= v <= 127 for v in z), "a symbol of z is out of range")
     features = features_of(planes, tensors)
-    index = indexes_of_first_step(features, file.quality, tensors)
+    index = indexes_from_z(features, file.quality, tensors)
     tables = tables_of(tensors, "tables.y")
     count, public_count = sizes["latents"], sizes["latents"] - sizes["private"]
     cells = [(c, i, j) for c in range(count) for i in range(4 * rows) for j in range(4 * columns)]
-    first = [(c, i, j) for c, i, j in cells if c < public_count and (c + i + j) % 2 == 0]
-    second = [(c, i, j) for c, i, j in cells if c < public_count and (c + i + j) % 2 == 1]
+    steps: list[list[tuple[int, int, int]]] = [[], [], [], []]
+    for c, i, j in cells:
+        if c < public_count:
+            steps[2 * ((c + i + j) % 2) + (c // 2 + i) % 2].append((c, i, j))
     sealed = [(c, i, j) for c, i, j in cells if c >= public_count]
 
     public = second_reader.Bytes(sections["Y_PUBLIC"])
-    first_data = public.take(public.varint())
-    second_data = public.data[public.at :]
     symbols = [[[0] * (4 * columns) for _ in range(4 * rows)] for _ in range(count)]
 
     def read(places: list[tuple[int, int, int]], data: bytes) -> None:
@@ -178,11 +180,12 @@ def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: byt
         for (c, i, j), value in zip(places, found, strict=True):
             symbols[c][i][j] = value
 
-    read(first, first_data)
-    corrections = corrections_of_index(symbols, features, index, tensors)  # before any private symbol is known
-    for c, i, j in second:
-        index[c][i][j] = min(63, max(0, index[c][i][j] + corrections[c][i][j]))
-    read(second, second_data)
+    for step, places in enumerate(steps):
+        if step:
+            corrections = corrections_of_index(step, symbols, features, index, tensors)  # no private symbol is known
+            for c, i, j in places + (sealed if step == 3 else []):
+                index[c][i][j] = min(63, max(0, index[c][i][j] + corrections[c][i][j]))
+        read(places, public.data[public.at :] if step == 3 else public.take(public.varint()))
     private = None
     if "Y_PRIVATE" in sections:
         read(sealed, sections["Y_PRIVATE"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from psic_cli.bitstream import entropy
 from psic_cli.bitstream.entropy import ESCAPE_CLASSES, ESCAPE_CUMULATIVE, MAX_SYMBOL, decode_symbols, encode_symbols
-from psic_cli.bitstream.tables import MAX_IN_TABLE, SCALES, TOTAL, TableSet, gaussian_tables
+from psic_cli.bitstream.tables import MAX_IN_TABLE, SCALES, TOTAL, TableSet, symbol_tables
 from psic_cli.errors import FormatError
 from tests.bitstream import second_reader
 from tests.bitstream.strategies import EXAMPLE_TABLES, frequencies, messages, table_set, words
@@ -69,7 +69,7 @@ def test_the_largest_table_is_used_exactly():
 
 
 def test_a_picture_comes_back_and_the_second_reader_agrees():
-    tables = gaussian_tables()
+    tables = symbol_tables()
     symbols, indexes = photo(5000)
     data = encode_symbols(symbols, indexes, tables)
     assert np.array_equal(decode_symbols(data, indexes, tables), symbols)
@@ -89,7 +89,7 @@ def test_a_message_of_surprises_alone_comes_back():
 @pytest.mark.parametrize("rest", [0x00000000, 0xFFFFFFFF])
 def test_carries_run_through_many_words(first, rest):
     """Symbols whose interval stays on a word boundary, so that the encoder cannot know any word before the end."""
-    tables = gaussian_tables()
+    tables = symbol_tables()
     table = plain(tables)[40]
     decoder = second_reader.Decoder(np.array([first] + [rest] * 60, dtype="<u4").tobytes())
     symbols = [table.first + decoder.entry(table.c) for _ in range(80)]
@@ -185,7 +185,7 @@ def test_words_are_little_endian():
 
 
 def test_coding_costs_what_the_tables_say():
-    tables = gaussian_tables()
+    tables = symbol_tables()
     symbols, indexes = photo(20_000, tails=1000.0)
     entries = symbols - tables.offsets[indexes]
     inside = (entries >= 0) & (entries < tables.sizes[indexes])
@@ -199,7 +199,7 @@ def test_coding_costs_what_the_tables_say():
 
 
 def test_data_cut_anywhere_is_refused():
-    tables = gaussian_tables()
+    tables = symbol_tables()
     symbols, indexes = photo(300)
     data = encode_symbols(symbols, indexes, tables)
     for length in range(len(data)):
@@ -337,6 +337,6 @@ def test_nothing_is_ever_printed(capfd):
     entropy._table_model.cache_clear()
     entropy._class_model.cache_clear()
     symbols, indexes = photo(500, tails=1.0)
-    tables = gaussian_tables()
+    tables = symbol_tables()
     decode_symbols(encode_symbols(symbols, indexes, tables), indexes, tables)
     assert tuple(capfd.readouterr()) == ("", "")

@@ -14,7 +14,7 @@ from psic_cli.bitstream.tables import (
     SCALES,
     TOTAL,
     TableSet,
-    gaussian_tables,
+    symbol_tables,
     tables_from_probabilities,
 )
 from tests.bitstream.strategies import EXAMPLE_TABLES, table_set, table_sets
@@ -22,7 +22,7 @@ from tests.bitstream.strategies import EXAMPLE_TABLES, table_set, table_sets
 
 @pytest.fixture(scope="module")
 def gaussians() -> TableSet:
-    return gaussian_tables()
+    return symbol_tables()
 
 
 def probabilities(tables: TableSet, table: int) -> np.ndarray:
@@ -227,3 +227,35 @@ def test_a_surprise_costs_at_most_17_bits_and_its_distance(gaussians):
 
 def test_gaussian_tables_are_small(gaussians):
     assert gaussians.cumulative.nbytes < 300_000
+
+
+def laplacian_counts(count: float) -> np.ndarray:
+    """Of magnitudes 0..49 and larger ones, as a Laplacian of scale 2 gives them, in every row."""
+    beyond = np.concatenate([[1.0], np.exp(-(np.arange(50) + 0.5) / 2.0)])
+    return np.tile(count * np.append(-np.diff(beyond), beyond[-1]), (64, 1))
+
+
+def test_what_was_seen_often_shapes_its_table():
+    counts = laplacian_counts(1e7)
+    tables = symbol_tables(counts)
+    for table in (0, 20, 40):
+        found = probabilities(tables, table)
+        centre = -int(tables.offsets[table])
+        assert found[centre] == pytest.approx(counts[table, 0] / 1e7, rel=0.01)
+        assert found[centre + 1 : centre + 9] == pytest.approx(counts[table, 1:9] / 2e7, rel=0.02)
+        assert found[:centre] == pytest.approx(found[centre + 1 : -1][::-1], rel=1e-3)
+
+
+def test_what_was_hardly_seen_does_not(gaussians):
+    tables = symbol_tables(laplacian_counts(2.0))
+    for table in (0, 20, 40):
+        centre, before = (-int(found.offsets[table]) for found in (tables, gaussians))
+        assert probabilities(tables, table)[centre] == pytest.approx(probabilities(gaussians, table)[before], rel=0.02)
+
+
+def test_a_symbol_larger_than_all_that_was_counted_is_escaped():
+    counts = np.zeros((64, 4))
+    counts[:, 0], counts[:, -1] = 1e6, 1e5
+    tables = symbol_tables(counts)
+    assert probabilities(tables, 0)[-1] == pytest.approx(1 / 11, rel=0.01)
+    assert tables.sizes[0] == 5

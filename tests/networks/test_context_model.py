@@ -1,10 +1,10 @@
-"""The second coding step: which latents it concerns, what it may look at, and that it is integer arithmetic."""
+"""The later coding steps: which latents they concern, what they may look at, and that they are integer arithmetic."""
 
 import numpy as np
 import pytest
 import torch
 
-from psic_cli.networks.context_model import KNOWN_MAX, ContextModel, in_first_step
+from psic_cli.networks.context_model import KNOWN_MAX, STEPS, ContextModel, step_of_each
 from psic_cli.networks.network import NetworkConfig, PsicNetwork
 from tests.networks.test_entropy_model import convolved, integers
 
@@ -29,10 +29,24 @@ def small_network() -> PsicNetwork:
     return made
 
 
-def test_the_first_step_is_a_chequerboard_whose_colours_alternate_and_all_that_is_private():
-    first = in_first_step(LATENTS, PRIVATE, 2, 3)
-    dark, light = [[1, 0, 1], [0, 1, 0]], [[0, 1, 0], [1, 0, 1]]
-    assert first.int().tolist() == [dark, light, dark, [[1] * 3] * 2, [[1] * 3] * 2]
+def test_steps_change_from_channel_to_channel_and_the_last_one_has_all_that_is_private():
+    steps = step_of_each(LATENTS + 1, PRIVATE, 2, 3)
+    assert steps[:-PRIVATE].tolist() == [
+        [[0, 2, 0], [3, 1, 3]],
+        [[2, 0, 2], [1, 3, 1]],
+        [[1, 3, 1], [2, 0, 2]],
+        [[3, 1, 3], [0, 2, 0]],
+    ]
+    assert (steps[-PRIVATE:] == 3).all()
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_each_step_has_a_quarter_of_each_channel_and_the_first_two_are_a_chequerboard(step):
+    steps = step_of_each(8, 0, 6, 4)
+    assert (steps == step).flatten(1).sum(1).tolist() == [6] * 8
+    early = steps < 2
+    assert (early[:, 1:] != early[:, :-1]).all()
+    assert (early[:, :, 1:] != early[:, :, :-1]).all()
 
 
 def test_an_untrained_model_corrects_nothing():
@@ -74,23 +88,34 @@ def test_weights_that_could_leave_exact_arithmetic_are_refused(number):
         made.check_exact()
 
 
+@pytest.mark.parametrize("step", range(1, STEPS))
 @torch.no_grad()
-def test_a_refined_prediction_keeps_the_first_step_and_hangs_on_its_public_symbols_alone():
+def test_a_step_changes_its_own_latents_alone_and_reads_public_symbols_of_earlier_steps(step):
     made, level = small_network(), torch.tensor([40])
     before = made.predict(torch.randint(-20, 20, (1, 4, 2, 2)).float(), level)
     symbols = torch.randint(-9, 9, before.mean.shape)
-    first = made.in_first_step(before)
-    after = made.refine(before, symbols)
+    steps = made.step_of_each(before)
+    after = made.refine(before, symbols, step)
     for old, new in ((before.mean, after.mean), (before.index, after.index)):
-        assert torch.equal(old[0, first], new[0, first])
-        assert not torch.equal(old[0, ~first], new[0, ~first])
+        assert torch.equal(old[0, steps != step], new[0, steps != step])
+        assert not torch.equal(old[0, steps == step], new[0, steps == step])
     assert after.index.min() >= 0
     assert after.index.max() <= 63
 
-    unread = ~first
+    unread = steps >= step
     unread[LATENTS - PRIVATE :] = True
-    again = made.refine(before, torch.where(unread, symbols + 5, symbols))
+    again = made.refine(before, torch.where(unread, symbols + 5, symbols), step)
     assert torch.equal(again.mean, after.mean)
     assert torch.equal(again.index, after.index)
-    other = made.refine(before, symbols + 5)
+    other = made.refine(before, symbols + 5, step)
     assert not torch.equal(other.mean, after.mean)
+
+
+@torch.no_grad()
+def test_public_symbols_tell_the_spread_of_private_ones_but_not_their_mean():
+    made, level = small_network(), torch.tensor([40])
+    before = made.predict(torch.randint(-20, 20, (1, 4, 2, 2)).float(), level)
+    after = made.refine(before, torch.randint(-9, 9, before.mean.shape), STEPS - 1)
+    private = slice(LATENTS - PRIVATE, LATENTS)
+    assert torch.equal(after.mean[:, private], before.mean[:, private])
+    assert not torch.equal(after.index[:, private], before.index[:, private])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from psic_cli.networks.cltg import Condition
+from psic_cli.networks.context_model import STEPS
 from psic_cli.networks.network import SYMBOL_MAX, THUMBNAIL, NetworkConfig, PsicNetwork, clamp_z, enlarged, thumbnail
 
 SMALL = NetworkConfig(
@@ -41,10 +42,13 @@ def loaded(made: PsicNetwork) -> PsicNetwork:
 
 
 def integers(made: PsicNetwork, z: Tensor, symbols: Tensor, level: Tensor) -> tuple[Tensor, ...]:
-    """Means and indexes of both coding steps, and the features between them."""
-    first = made.predict(z, level)
-    second = made.refine(first, symbols)
-    return first.mean, first.index, first.features, second.mean, second.index
+    """What z tells, and the means and indexes of each later coding step."""
+    prediction = made.predict(z, level)
+    found = [prediction.mean, prediction.index, prediction.features]
+    for step in range(1, STEPS):
+        prediction = made.refine(prediction, symbols, step)
+        found += [prediction.mean, prediction.index]
+    return tuple(found)
 
 
 # Stored and loaded
@@ -121,7 +125,7 @@ def test_a_loaded_network_is_ready_to_code():
 
 
 @pytest.mark.parametrize(
-    "missing", ["g_a.stem.weight", "g_s.cltg.heads.0.weight", "h_s.3.bias", "context.0.weight", "scaling.offset"]
+    "missing", ["g_a.stem.weight", "g_s.cltg.heads.0.weight", "h_s.3.bias", "context.1.0.weight", "scaling.offset"]
 )
 def test_a_missing_tensor_is_noticed(missing):
     tensors = network().to_tensors()
@@ -157,14 +161,15 @@ def test_every_parameter_gets_a_gradient():
     made = network().train()
     with torch.no_grad():  # integer layers are coarse: signals of a fraction of a step would end in zeros
         made.h_a.layers[-1].weight.mul_(100)  # type: ignore[operator]
-        for layer in [*made.h_s.convolutions(), *made.context.convolutions()]:
+        for _, layer in made._integer_layers():
             layer.weight.mul_(3)
             layer.bias.abs_().add_(0.1)
     x, level = torch.rand(2, 3, 128, 128), torch.tensor([3, 9])
     y, z = made.analyse(x)
     scaled = y * made.scaling.integer_gain(level) / 1024
     prediction = made.predict(z, level)
-    prediction = made.refine(prediction, scaled - prediction.mean / 16)
+    for step in range(1, STEPS):
+        prediction = made.refine(prediction, scaled - prediction.mean / 16, step)
     mean, index = prediction.mean, prediction.index
     y_hat = made.restore(scaled - mean / 16, mean, level)
     x_hat = made.synthesise(y_hat, torch.tensor([[1.0, 0.0, 0.5, 0.2], [0.3, 1.0, -0.2, 1.0]]))

@@ -9,9 +9,9 @@ from safetensors.numpy import load as load_arrays
 
 from psic_cli import codec, zoo
 from psic_cli.bitstream.container import quality_level
-from psic_cli.bitstream.tables import TOTAL, TableSet
+from psic_cli.bitstream.tables import SCALES, TOTAL, TableSet
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PsicNetwork
+from psic_cli.networks.network import PsicNetwork, clamp_z
 from psic_cli.picture import Picture
 from psic_cli.training.data import to_tensor
 from psic_cli.training.export import export
@@ -27,7 +27,8 @@ def parts() -> tuple[PsicNetwork, RateModel]:
     rate.start_from(network, torch.stack([to_tensor(smooth_picture(seed, 256, 256)) for seed in range(4)]))
     with torch.no_grad():  # a little wider, so that the tails of a Gaussian and of a table do not matter
         network.h_s.convolutions()[-1].bias[SMALL.latents :] += 6 / 16
-        network.context.convolutions()[-1].weight.normal_(0, 0.05)
+        for context in network.context_models():
+            context.convolutions()[-1].weight.normal_(0, 0.05)
     return network, rate
 
 
@@ -55,9 +56,7 @@ def test_what_training_hands_to_the_synthesis_is_what_a_decoder_has(parts):
     with torch.no_grad():
         y_hat, mean, _, _ = rate(network.eval(), x, level)
         y, z = network.analyse(x)
-        prediction = network.predict(torch.floor(z + 0.5), level)
-        prediction = network.refine(prediction, network.quantise(y, prediction.mean, level))
-        symbols = network.quantise(y, prediction.mean, level)
+        symbols, prediction = network.code(y, clamp_z(z), level)
         torch.testing.assert_close(y_hat, network.restore(symbols, prediction.mean, level), rtol=1e-5, atol=1e-3)
         torch.testing.assert_close(mean, network.restore(torch.zeros_like(symbols), prediction.mean, level))
 
@@ -126,3 +125,26 @@ def test_a_network_that_is_not_exact_is_not_exported(parts, tmp_path):
     with pytest.raises(ValueError, match="layer 2"):
         export(network, rate, tmp_path / "small", "small")
     assert not (tmp_path / "small").exists()
+
+
+def test_symbols_are_counted_while_training_and_shape_the_tables(parts, tmp_path):
+    network, rate = parts
+    x, level = torch.stack([to_tensor(smooth_picture(seed, 128, 128)) for seed in range(4)]), torch.full((4,), 50)
+    with torch.no_grad():
+        rate(network, x, level)
+    assert not rate.counts.any()
+    rate(network, x, level)
+    assert rate.counts.sum() == 4 * SMALL.latents * 8 * 8
+    with torch.no_grad():
+        y, z = network.analyse(x)
+        symbols, prediction = network.code(y, clamp_z(z), level)
+    for scale in range(len(SCALES)):
+        there = symbols[prediction.index == scale].abs()
+        assert rate.counts[scale, :3].tolist() == [int((there == magnitude).sum()) for magnitude in range(3)]
+
+    rate.counts.mul_(1000)
+    arrays = load_arrays((export(network, rate, tmp_path / "small", "small") / zoo.WEIGHTS_FILE).read_bytes())
+    tables, seen = TableSet.from_arrays(arrays, "tables.y"), rate.counts.sum(1)
+    scale = int(seen.argmax())
+    share = np.diff(tables.row(scale))[-int(tables.offsets[scale])] / TOTAL
+    assert share == pytest.approx(float(rate.counts[scale, 0] / seen[scale]), rel=0.01)

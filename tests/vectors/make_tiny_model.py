@@ -44,7 +44,8 @@ def make_tiny_model(folder: Path) -> Path:
         network.g_s.from_sealed.weight.normal_(0, 0.003)
         for layer in network.h_s.convolutions():
             layer.weight.mul_(3)
-        network.context.convolutions()[-1].weight.normal_(0, 0.2)
+        for context in network.context_models():
+            context.convolutions()[-1].weight.normal_(0, 0.2)
     card = {"training": "none: seeded random numbers over a block transform", "licence": "Apache-2.0"}
     return export(network.eval(), rate, folder, "tiny", card)
 

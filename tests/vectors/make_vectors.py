@@ -36,6 +36,7 @@ from psic_cli.bitstream.container import Container, Header, Section, associated_
 from psic_cli.bitstream.entropy import encode_symbols
 from psic_cli.bitstream.reader import pack_varint
 from psic_cli.codec import Version
+from psic_cli.networks.context_model import STEPS
 from psic_cli.picture import Picture
 
 HERE = Path(__file__).parent
@@ -123,11 +124,13 @@ def any_integers(model: zoo.Model) -> Container:
     y = y.reshape(shape).astype(np.int32)
     level = codec._level(header.quality, model)
     z_tensor = torch.tensor(z, dtype=torch.float64).reshape(1, config.hyper_latents, 2, 3)
-    prediction = model.network.refine(model.network.predict(z_tensor, level), torch.from_numpy(y)[None])
+    prediction = model.network.predict(z_tensor, level)
+    for step in range(1, STEPS):
+        prediction = model.network.refine(prediction, torch.from_numpy(y)[None], step)
     index = codec._integers(prediction.index)
     parts = codec._parts_of_y(model, prediction)
-    first, second, private = (encode_symbols(y[part], index[part], model.y_tables) for part in parts)
-    public = pack_varint(len(first)) + first + second
+    *steps, last, private = (encode_symbols(y[part], index[part], model.y_tables) for part in parts)
+    public = b"".join(pack_varint(len(step)) + step for step in steps) + last
     return Container(header, {Section.Z: z_data, Section.Y_PUBLIC: public, Section.Y_PRIVATE: private})
 
 
@@ -199,7 +202,7 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
             "random y", with_payload(sealed, Section.Y_PUBLIC, b"\x64" + noise(200)), "FormatError", "damaged"
         ),
         "y-steps": Broken(
-            "a first step longer than both",
+            "a first step longer than all",
             with_payload(sealed, Section.Y_PUBLIC, b"\x64abcd"),
             "FormatError",
             "announced",
