@@ -162,10 +162,8 @@ def _export(run: Run, folder: Path, name: str, extra: dict[str, Any]) -> None:
 
     if run.network.config.private == 0:  # compression was stopped before it had chosen what is sealed
         make_private(run, run.config.protection.private_share)
-    if run.network.g_p is None and "protection" not in run.finished:
-        terminal.warn("the model has no protection: its protected version is no shield")
-    elif "protection" not in run.finished:
-        terminal.warn("the protection stage is not finished")
+    if "protection" not in run.finished:
+        terminal.warn("the protection stage is not finished: the protected version may be no shield")
     facts = {"licence": run.config.licence, "finished_stages": run.finished}
     export(run.network.eval(), run.rate, folder, name, {**facts, **extra})
     terminal.say(f"{name_of(folder / zoo.CARD_FILE)}  {zoo.read_card(folder).weights_hash.hex()}")
