@@ -87,10 +87,8 @@ def encode(
     """
     network, device = model.network, model.device
     level = _level(quality, model)
-    x = (
-        torch.from_numpy(np.require(picture.rgb, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None].float()
-        / 255
-    )
+    rgb = np.require(picture.rgb, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
+    x = torch.from_numpy(rgb).to(device).permute(2, 0, 1)[None].float() / 255
     with _precision(model):
         y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
     z = clamp_z(z_real)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import zlib
+from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ def to_device(rgb: np.ndarray, device: str) -> Tensor:
     return pixels.permute(2, 0, 1).float() / 255.0
 
 
-class Source:
+class Source(ABC):
     """Batches cut out of pictures at random. On a GPU the next batch is cut while the last one is trained on; the order
     of batches is the same. A source gives batches of one size.
 
@@ -137,9 +138,9 @@ class Source:
         self._thread = ThreadPoolExecutor(1) if device != "cpu" else None
         self._next: tuple[int, dict[str, Any], Future[Cut]] | None = None
 
+    @abstractmethod
     def cut(self, size: int) -> Cut:
         """Draw a batch. size: what `next_batch` was asked for."""
-        raise NotImplementedError
 
     def _take(self, size: int) -> Cut:
         if self._thread is None:
