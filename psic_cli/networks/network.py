@@ -37,6 +37,7 @@ from psic_cli.networks.entropy_model import (
     scale_index,
     scale_mean,
 )
+from psic_cli.networks.guide import Guide
 from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.networks.strips import in_strips
 from psic_cli.networks.transforms import STRIDE, Analysis, Synthesis
@@ -61,6 +62,7 @@ class NetworkConfig:
     deep_blocks: int = 2  # at 1/16, on each side
     wide_blocks: int = 0  # at 1/16, in the part of the synthesis with the wide view
     own_synthesis: bool = False  # of the versions that are not the full one
+    guide: bool = False  # of the protected version
     cltg_hidden: int = 512  # width of the condition's MLP
     levels: int = 64  # quality levels
     largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
@@ -96,6 +98,7 @@ class PsicNetwork(nn.Module):
         self.g_p: Synthesis | None = None
         if c.own_synthesis:
             self.give_own_synthesis()
+        self.guide = Guide() if c.guide else None
         self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents)
         self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents)
         self.context = nn.ModuleList(ContextModel(c.latents, c.hyper_width) for _ in range(1, STEPS))
@@ -151,10 +154,15 @@ class PsicNetwork(nn.Module):
         self.g_s.forget_conditions(hidden=0)
         self.config = replace(self.config, own_synthesis=True)
 
+    def give_guide(self, guide: Guide) -> None:
+        """Let the protected version be guided from now on."""
+        self.guide = guide.to(next(self.parameters()).device)
+        self.config = replace(self.config, guide=True)
+
     def forget_conditions(self) -> None:
         """Let every condition decode as the full version does."""
-        self.g_p = None
-        self.config = replace(self.config, own_synthesis=False)
+        self.g_p = self.guide = None
+        self.config = replace(self.config, own_synthesis=False, guide=False)
         self.g_s.forget_conditions(self.config.cltg_hidden)
 
     def synthesis_for(self, condition: Tensor) -> Synthesis:
@@ -163,7 +171,7 @@ class PsicNetwork(nn.Module):
 
     def real_parts(self) -> list[str]:
         """Names of the parts that are stored as floats."""
-        return ["g_a", "g_s", "h_a", *(["g_p"] if self.g_p is not None else [])]
+        return ["g_a", "g_s", "h_a", *(part for part in ("g_p", "guide") if getattr(self, part) is not None)]
 
     def _integer_parts(self) -> dict[str, HyperSynthesis | ContextModel]:
         """The parts that decide symbols, with the names under which they are stored: one context model for each step
@@ -262,14 +270,16 @@ class PsicNetwork(nn.Module):
 
     def picture(self, y_hat: Tensor, condition: Tensor, height: int, width: int) -> Tensor:
         """y_hat and conditions [B, 4] (see cltg.Condition) -> x_hat [B, 3, height, width], not clamped."""
-        if not self.is_drawn_on_thumbnail(condition, min(height, width)):
+        large = is_large(min(height, width))
+        if not is_protected(condition) or (self.guide is None and not large):
             return self.synthesise(y_hat, condition)[..., :height, :width]
         x_hat = self.synthesise(y_hat, of_full(condition))[..., :height, :width].float()
-        return x_hat.add_(enlarged(self.draw_shield(x_hat, condition), height, width))  # in place: it may be large
-
-    def is_drawn_on_thumbnail(self, condition: Tensor, short_side: int) -> bool:
-        """Whether what protects pictures of that size is added to them rather than synthesised with them."""
-        return short_side > THUMBNAIL and bool(condition[:, 0].any()) and not bool(condition[:, 1].any())
+        if large:
+            shield = enlarged(self.draw_shield(x_hat, condition), height, width)
+        else:
+            drawn = self.synthesise(y_hat, condition)[..., :height, :width].float() - x_hat
+            shield = self.guided(drawn, x_hat, condition)
+        return x_hat.add_(shield)  # in place: it may be large
 
     def draw_shield(self, x: Tensor, condition: Tensor) -> Tensor:
         """What protects large pictures [B, 3, H, W], to be enlarged and added to them: [B, 3, h, w], the shorter side
@@ -283,7 +293,13 @@ class PsicNetwork(nn.Module):
         y = self.analyse(pad_to_multiple(small, PICTURE_MULTIPLE))[0].float()
         y_hat = torch.cat([y, torch.zeros_like(y[:, self.config.public :])], dim=1)
         drawn = self.synthesise(y_hat, condition) - self.synthesise(y_hat, of_full(condition))
-        return drawn[..., : small.shape[2], : small.shape[3]].float()
+        return self.guided(drawn[..., : small.shape[2], : small.shape[3]].float(), small, condition)
+
+    def guided(self, drawn: Tensor, x: Tensor, condition: Tensor) -> Tensor:
+        """What a synthesis has drawn on pictures x, with the guide's steps if there is one: [B, 3, H, W] each."""
+        if self.guide is None:
+            return drawn
+        return drawn + self.guide(x + drawn, x, condition)
 
     def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
         """y_hat and conditions [B, 4] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""
@@ -295,6 +311,16 @@ class PsicNetwork(nn.Module):
         return in_strips(
             lambda rows: synthesis.paint(rows, painting), h, row_unit=1, cell_columns=h.shape[3], halo=synthesis.view
         )
+
+
+def is_protected(condition: Tensor) -> bool:
+    """Whether conditions [B, 4] ask for a shield."""
+    return bool(condition[:, 0].any()) and not bool(condition[:, 1].any())
+
+
+def is_large(short_side: int) -> bool:
+    """Whether what protects a picture of that size, in pixels, is drawn on a thumbnail."""
+    return short_side > THUMBNAIL
 
 
 def clamp_z(z: Tensor) -> Tensor:

@@ -66,6 +66,7 @@ class ProtectionConfig(StageConfig):
     # The full version's synthesis stays what compression has made of it, and all other versions share a copy of it;
     # without that all versions share one
     own_synthesis: bool = True
+    guide: str = ""  # witness with an EfficientNet-Lite0 whose trunk the network's guide begins with; none: no guide
     afresh: bool = False  # forget what the network has learned of conditions: all versions start as the full one
     # For comparison only (configs/ablations):
     scale_condition: bool = True  # CLTG is told how large the picture is

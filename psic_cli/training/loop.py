@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from psic_cli import zoo
 from psic_cli.errors import InputError
 from psic_cli.networks.entropy_model import FrozenScaling, LatentScaling
+from psic_cli.networks.guide import Guide
 from psic_cli.networks.network import NetworkConfig, PsicNetwork
 from psic_cli.training import distributed
 from psic_cli.training.config import StageConfig, TrainingConfig
@@ -88,6 +89,8 @@ class Run:
             self.network.forget_conditions()
         elif self.network.g_p is None:
             self.network.give_own_synthesis()
+        if config.guide and self.network.guide is None:
+            self.network.give_guide(Guide())
         self.network.config = config
 
     @property

@@ -9,13 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from psic_cli.networks.transforms import STRIDE
+from psic_cli.networks.visibility import price
 from psic_cli.vlp.interface import VisionLanguageModel
 
 LEAST = 2e-6  # mean square of an error that nobody sees: 57 dB
-VISIBLE = 0.75  # weight of what people see in the distortion
 GRID = 15.0  # weight of what repeats from cell to cell
 AREA = 6  # cells
-FRAME = 3.0  # weight of the outermost cells: networks know where a picture ends, and people see a pattern there as one
 
 
 def decibels(mse: Tensor) -> Tensor:
@@ -31,27 +30,6 @@ def shown(x_hat: Tensor) -> Tensor:
     with torch.no_grad():
         seen = (x_hat.clamp(0, 1) * 255).round() / 255
     return x_hat + (seen - x_hat).detach()
-
-
-def visible(x: Tensor) -> Tensor:
-    """How well people see a difference at each place of a picture [B, 3, H, W]: [B, 1, H, W].
-
-    Texture masks, a clear sky shows everything: 1 where the picture is flat, a quarter where its brightness has a
-    standard deviation of 8 levels within 9x9 pixels, 1/50 at 20 levels; `FRAME` times as much along the four edges.
-    """
-    brightness = x.mean(1, keepdim=True)
-    variance = (_around(brightness.square()) - _around(brightness).square()).clamp_min(0)
-    masking = (8 / 255) ** 2
-    seen = (masking / (masking + variance)).square()
-    framed = torch.full_like(seen, FRAME)
-    framed[..., STRIDE:-STRIDE, STRIDE:-STRIDE] = 1.0
-    return seen * framed
-
-
-def _around(x: Tensor) -> Tensor:
-    """Mean over 9x9 pixels, rows first and columns then: [B, 1, H, W] -> the same."""
-    rows = F.avg_pool2d(x, (9, 1), stride=1, padding=(4, 0), count_include_pad=False)
-    return F.avg_pool2d(rows, (1, 9), stride=1, padding=(0, 4), count_include_pad=False)
 
 
 def grid(error: Tensor, seen: Tensor) -> Tensor:
@@ -92,7 +70,7 @@ def distortion(x_hat: Tensor, x: Tensor, seen: Tensor) -> Tensor:
 
 def _squares(error: Tensor, seen: Tensor) -> Tensor:
     """Mean square of an error [B, 3, H, W], three quarters of it weighted by how well people see it: [B]."""
-    return ((1 - VISIBLE + VISIBLE * seen) * error.square()).mean((1, 2, 3))
+    return (price(seen) * error.square()).mean((1, 2, 3))
 
 
 def added_distortion(x_hat: Tensor, x_full: Tensor, x: Tensor, seen: Tensor, repeated: Tensor | None = None) -> Tensor:

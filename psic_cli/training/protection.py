@@ -14,11 +14,13 @@ from torch import Tensor
 
 from psic_cli.networks.network import THUMBNAIL, thumbnail
 from psic_cli.networks.transforms import Synthesis
+from psic_cli.networks.visibility import visible
 from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
 from psic_cli.training.data import ScaleSource, read_large, read_pairs, read_photos
 from psic_cli.training.diversity import Journey
-from psic_cli.training.losses import added_distortion, decibels, distortion, grid, recognition, shown, visible
+from psic_cli.training.guide import guide_from
+from psic_cli.training.losses import added_distortion, decibels, distortion, grid, recognition, shown
 from psic_cli.training.multi_objective import Budget, combine_at, weights_for_parameters
 from psic_cli.training.private import make_private
 from psic_cli.training.shield import Surrogates, shield_loss
@@ -42,6 +44,8 @@ SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.2, 1.3, 0.9
 # Share of the budget at the lowest quality level, and how fast it grows to the whole: a decibel takes more of the
 # structure (MS-SSIM) from a picture that has lost much of it already
 AT_LOWEST, GROWTH = 0.5, 0.85
+MACHINE_FALLS = 0.7  # share of the machine version's weight that is gone at the best quality, where it has less to mend
+GUIDE_PACE = 0.4  # of the learning rate: the guide has learned to see already
 WEAKEST = 0.2  # shield strength that is trained; below it lies the forced decode, which must not be readable
 JUDGED = 32  # held-out pictures of 224 pixels for validation
 LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
@@ -80,6 +84,8 @@ class ProtectionStage:
             run.network.forget_conditions()
         if fresh and self.config.own_synthesis and run.network.g_p is None:
             run.network.give_own_synthesis()
+        if fresh and self.config.guide and run.network.guide is None:
+            run.network.give_guide(guide_from(self.config.guide))
         self.surrogates = Surrogates(self.config.vlps, run.device)
         self.judges = Surrogates(self.config.judges, run.device)
         self._read_pictures()
@@ -110,10 +116,17 @@ class ProtectionStage:
     def _choose_parameters(self) -> None:
         """What is trained: the synthesis that decodes the protected version."""
         self.run.network.requires_grad_(False).eval()
-        self._synthesis().requires_grad_(True).train()
+        for part in self._parts():
+            part.requires_grad_(True).train()
+        if self.run.network.guide is not None:
+            self.run.network.guide.keep_kernels()
 
     def _synthesis(self) -> Synthesis:
         return self.run.network.g_p or self.run.network.g_s
+
+    def _parts(self) -> list[torch.nn.Module]:
+        guide = self.run.network.guide
+        return [self._synthesis(), *([guide] if guide is not None else [])]
 
     def _freeze_context_trunk(self, fresh: bool) -> None:
         """For comparison: the wide view stays what compression made of it, and the condition does not reach it."""
@@ -126,7 +139,11 @@ class ProtectionStage:
                 torch.nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": [p for p in self._synthesis().parameters() if p.requires_grad]}]
+        factors = [1.0, GUIDE_PACE]
+        return [
+            {"params": [p for p in part.parameters() if p.requires_grad], "factor": factor}
+            for part, factor in zip(self._parts(), factors, strict=False)
+        ]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         batch = self.source.next_batch(self.config.batch * PICTURE_PIXELS)
@@ -243,7 +260,8 @@ class ProtectionStage:
             x_machine = self.versions.decode(latents.full, x.shape[2], level, none, none + 1)
             pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
             lost = machine.machine_loss(models, shown(x_machine), x, originals, number, self.generator)
-            return self.MACHINE * lost.mean() + pixels.mean()
+            worth = self.MACHINE * (1 - MACHINE_FALLS * level / (self.run.network.config.levels - 1))
+            return (worth * lost + pixels).mean()
         if turn == FULL_EVERY and self.run.network.g_p is None:
             kept = self.READABLE * (1 - recognition(models, shown(x_full), originals)).mean()
             if not self.config.forced_weight:
@@ -275,7 +293,8 @@ class ProtectionStage:
                 "forged": (latents.forged, none, none),
             }
             for name, (y_hat, strength, for_machines) in decodes.items():
-                x_hat = shown(self.versions.decode(y_hat, x.shape[2], level, strength, for_machines))
+                condition = self.versions.condition(x.shape[2], level, strength, for_machines)
+                x_hat = shown(self.run.network.picture(y_hat, condition, *x.shape[2:]))
                 results[f"{name}{number}_psnr"] = -decibels((x_hat - x).square().mean((1, 2, 3))).mean().item()
                 for suffix, group in groups.items():
                     if group.models:

@@ -16,7 +16,7 @@ from psic_cli.vlp.imagenet import imagenet_classes
 from psic_cli.vlp.interface import VisionLanguageModel, load_vlp
 
 PROMPT = "a photo of a {}"
-MISREAD, SOFT = 0.15, 0.15  # cosine at which a picture counts as misread, and how gradually
+MISREAD, SOFT = 0.0, 0.15  # cosine at which a picture counts as misread, and how gradually
 
 
 class Surrogates:

@@ -18,7 +18,7 @@ from torch import Tensor
 from psic_cli.networks.cltg import WITNESS_SIDE
 from psic_cli.networks.entropy_model import scale_of_index
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE, PsicNetwork, clamp_z, enlarged
+from psic_cli.networks.network import PICTURE_MULTIPLE, PsicNetwork, clamp_z, enlarged, is_large
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,15 @@ class Versions:
         Gradients go through what is drawn alone, not through the picture that it is drawn on.
         """
         condition = self.condition(side, level, strength)
-        if not self.network.is_drawn_on_thumbnail(condition, side):
+        if self.network.guide is None and not is_large(side):
             return self.decode(y_hat, side, level, strength), None
         with torch.no_grad():
             x_hat = self.decode(y_hat, side, level, torch.zeros_like(strength))
-        drawn = self.network.draw_shield(x_hat, condition)
-        return x_hat + enlarged(drawn, side, side), drawn
+        if is_large(side):
+            drawn = self.network.draw_shield(x_hat, condition)
+            return x_hat + enlarged(drawn, side, side), drawn
+        drawn = self.decode(y_hat, side, level, strength) - x_hat
+        return x_hat + self.network.guided(drawn, x_hat, condition), None
 
     def condition(self, side: int, level: Tensor, strength: Tensor, machine: Tensor | None = None) -> Tensor:
         """Conditions [B, 4] of square pictures. Levels [B], strength and machine [B, 1]."""

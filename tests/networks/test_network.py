@@ -9,6 +9,7 @@ from torch import Tensor
 from psic_cli.networks.cltg import Condition
 from psic_cli.networks.context_model import STEPS
 from psic_cli.networks.network import SYMBOL_MAX, THUMBNAIL, NetworkConfig, PsicNetwork, clamp_z, enlarged, thumbnail
+from tests.networks.guides import untrained_guide
 
 SMALL = NetworkConfig(
     width=32,
@@ -330,3 +331,40 @@ def test_the_shield_of_a_large_picture_does_not_magnify_rounding():
     with torch.no_grad():
         one, other = (made.draw_shield(x + 1e-5 * offset, condition) for offset in (0.0, torch.randn_like(x)))
     assert (one - other).abs().max() < 0.1 / 255
+
+
+# The guide
+
+
+def guided_network() -> PsicNetwork:
+    made = with_loud_conditions()
+    made.give_guide(untrained_guide())
+    return made.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize(("height", "width"), [(THUMBNAIL, 400), (70, 90), (360, 330)])
+def test_a_guide_changes_the_protected_version_alone(height, width):
+    made = guided_network()
+    y_hat = torch.randn(1, SMALL.latents + SMALL.private, -(-height // 64) * 4, -(-width // 64) * 4)
+    for strength, machine, changes in ((1.0, 0.0, True), (0.3, 0.0, True), (0.0, 0.0, False), (0.0, 1.0, False)):
+        condition = Condition(strength, machine, min(height, width), quality=0.5).tensor(2000)
+        guided = made.picture(y_hat, condition, height, width)
+        guide, made.guide = made.guide, None
+        without = made.picture(y_hat, condition, height, width)
+        made.guide = guide
+        assert guided.shape == without.shape == (1, 3, height, width)
+        assert bool((guided - without).abs().max() > 0.1 / 255) is changes
+
+
+def test_a_guide_is_stored_and_forgotten_with_the_conditions():
+    made = guided_network()
+    again = loaded(made)
+    assert again.guide is not None
+    y_hat = torch.randn(1, SMALL.latents + SMALL.private, 4, 4)
+    condition = Condition(1.0, 0.0, 64, quality=0.5).tensor(224)
+    torch.testing.assert_close(
+        again.picture(y_hat, condition, 64, 64), made.picture(y_hat, condition, 64, 64), atol=0.02, rtol=0
+    )  # stored in float16
+    made.forget_conditions()
+    assert made.guide is None
+    assert loaded(made).guide is None

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from psic_cli.networks.visibility import visible
 from psic_cli.training.compression import lambda_of
-from psic_cli.training.losses import added_distortion, decibels, distortion, grid, recognition, shown, visible
+from psic_cli.training.losses import added_distortion, decibels, distortion, grid, recognition, shown
 from psic_cli.training.protection import allowed_loss
 
 # Distortion

@@ -1,0 +1,210 @@
+"""The guide: a small picture classifier's features, and how to change a picture so that they turn away from the
+original's.
+
+What a synthesis learns misleads models well for what it costs to compute, but a few steps along the gradient of a
+model's features do so at a fraction of the visible cost, and mislead models that took no part as well. The guide takes
+such steps in the decoder. It is the trunk of an EfficientNet-Lite0 and begins with the weights of one; training then
+makes its steps mislead all surrogates, after all that may happen to a picture.
+
+After the feature attacks of FIA (Wang et al., ICCV 2021) and BIA (Zhang et al., ICLR 2022); smoothing the gradient is
+Dong et al., CVPR 2019. Both ways through the network are written out, so that its steps can be trained like any layer.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator
+from psic_cli.networks.layers import pad_to_multiple
+from psic_cli.networks.visibility import price, visible
+
+SIDE, LONGEST = 224, 1792  # pixels: the guide sees pictures with a shorter side of the first, if the longer one fits
+STRIDE = 32  # pixels per place of the last features
+# EfficientNet-Lite0 (Tan, 2020) as far as the last features used: kernel, stride, expansion, channels, blocks
+STEM = 32  # channels
+STAGES = [(3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4)]
+TEXTURE = 2  # the stage that tells how far to step at each place,
+TEXTURE_CHANNELS, TEXTURE_STRIDE = STAGES[TEXTURE][3], 8  # and what it gives
+STEPS = 2
+PACE = 0.7 / 255  # of an untrained guide: root mean square of a step, as far as people see it
+TINY = 1e-30  # what is smaller counts as zero
+HIDDEN = 32  # width of the MLP that turns a condition into paces
+
+
+class Block(nn.Module):
+    """An inverted residual, its batch norms folded in: [B, inputs, H, W] -> [B, outputs, H / stride, W / stride].
+
+    x -> 1x1, ReLU6 (if it widens) -> depthwise, ReLU6 -> 1x1 -> + x where the sizes are the same
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.stride, self.is_residual = stride, stride == 1 and inputs == outputs
+        self.widen = nn.Conv2d(inputs, hidden, 1) if expansion > 1 else None
+        self.look = nn.Conv2d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden)
+        self.project = nn.Conv2d(hidden, outputs, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The result, and what its ReLU6 gave."""
+        h, active = x, []
+        if self.widen is not None:
+            h = F.relu6(self.widen(h))
+            active.append(h)
+        h = self.look(h)
+        if self.stride == 2:  # odd places: those where TensorFlow's padding puts a kernel
+            h = h[..., 1::2, 1::2]
+        h = F.relu6(h)
+        active.append(h)
+        h = self.project(h)
+        return (x + h if self.is_residual else h), active
+
+    def adjoint(self, gradient: Tensor, active: list[Tensor]) -> Tensor:
+        """Gradient with respect to the result -> gradient with respect to x."""
+        h = _through_relu6(_transposed(self.project, gradient), active[-1])
+        if self.stride == 2:
+            h = _spread(h)
+        h = F.conv2d(h, self.look.weight.flip(2, 3), padding=self.look.padding, groups=self.look.groups)  # type: ignore[arg-type]
+        if self.widen is not None:
+            h = _transposed(self.widen, _through_relu6(h, active[0]))
+        return gradient + h if self.is_residual else h
+
+
+def _through_relu6(gradient: Tensor, active: Tensor) -> Tensor:
+    """Zero where a ReLU6 gave 0 or 6. active: what it gave."""
+    return torch.ops.aten.hardtanh_backward(gradient, active.to(gradient.dtype), 0.0, 6.0)  # type: ignore[no-any-return]
+
+
+def _spread(h: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, C, 2 H, 2 W] with zeros between: the adjoint of taking the odd places."""
+    size = (*h.shape[:2], 2 * h.shape[2], 2 * h.shape[3])
+    spread = torch.empty(size, dtype=h.dtype, device=h.device, memory_format=torch.channels_last).zero_()
+    spread[..., 1::2, 1::2] = h
+    return spread
+
+
+def _transposed(convolution: nn.Conv2d, gradient: Tensor) -> Tensor:
+    """The adjoint of a 1x1 convolution."""
+    return F.conv2d(gradient, convolution.weight.transpose(0, 1))
+
+
+class Features(NamedTuple):
+    """What the guide sees in pictures [B, 3, H, W]."""
+
+    last: Tensor  # [B, 192, H / 32, W / 32]
+    texture: Tensor  # [B, 40, H / 8, W / 8]
+    active: list[list[Tensor]]  # what the ReLU6 of the stem gave, then of each block
+
+
+class Guide(nn.Module):
+    """Steps that turn a picture's features away from a reference's. See the module docstring."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, STEM, 3, stride=2)
+        blocks, inputs, self._texture_block = [], STEM, 0
+        for number, (kernel, stride, expansion, channels, count) in enumerate(STAGES):
+            for i in range(count):
+                blocks.append(Block(inputs, channels, kernel, stride if i == 0 else 1, expansion))
+                inputs = channels
+            if number == TEXTURE:
+                self._texture_block = len(blocks)
+        self.blocks = nn.ModuleList(blocks)
+        self.pace = nn.Conv2d(TEXTURE_CHANNELS, STEPS, 1)
+        nn.init.zeros_(self.pace.weight)
+        nn.init.zeros_(self.pace.bias)  # type: ignore[arg-type]
+        self.cltg = ConditionalLatentTriggerGenerator([STEPS], HIDDEN)
+
+    def inner_blocks(self) -> list[Block]:
+        """All blocks behind the stem."""
+        return list(self.blocks)  # type: ignore[arg-type]
+
+    def keep_kernels(self) -> None:
+        """Train all but the depthwise convolutions, whose gradient takes CPUs longer than all the rest together."""
+        for block in self.inner_blocks():
+            block.look.requires_grad_(False)
+
+    def forward(self, x: Tensor, reference: Tensor, condition: Tensor) -> Tensor:
+        """What to add to pictures x so that they are not taken for the reference: [B, 3, H, W], as both are.
+
+        condition: [B, 4], see cltg.Condition; its strength is the share of the steps that is taken.
+        """
+        height, width = x.shape[-2:]
+        scale = min(SIDE / min(height, width), LONGEST / max(height, width))
+        rows, columns = (max(1, round(scale * side)) for side in (height, width))
+        x, reference = (pad_to_multiple(_resized(one.float(), rows, columns), STRIDE) for one in (x, reference))
+        return _resized(self._steps(x, reference, condition)[..., :rows, :columns], height, width)
+
+    def _steps(self, x: Tensor, reference: Tensor, condition: Tensor) -> Tensor:
+        """The same for pictures of the size that the guide sees, sides multiples of 32."""
+        known, cost = self.features(reference), price(visible(reference.clamp(0, 1)))
+        paces = self._paces(known.texture, condition)
+        drawn = torch.zeros_like(x)
+        for step in range(STEPS):
+            found = self.features((x + drawn).detach())  # what a step sees is not trained through
+            gradient = smooth(self.adjoint(_turning(found.last.float(), known.last.float()), found.active).float())
+            direction = _normalised(gradient) / cost  # the steepest for what people see of it
+            energy = (cost * direction.square()).mean((1, 2, 3), keepdim=True).clamp_min(TINY)
+            drawn = drawn - paces[:, step : step + 1] * direction * energy.rsqrt()
+        return drawn
+
+    def _paces(self, texture: Tensor, condition: Tensor) -> Tensor:
+        """How far each step goes at each place: [B, STEPS, H, W]."""
+        (trigger,) = self.cltg(condition)
+        paces = PACE * torch.exp((self.pace(texture).float() + trigger).clamp(-6, 3))
+        paces = F.interpolate(paces, scale_factor=TEXTURE_STRIDE, mode="bilinear", align_corners=False)
+        return condition[:, :1, None, None] * paces
+
+    def features(self, x: Tensor) -> Features:
+        """Pictures [B, 3, H, W] in 0..1, sides multiples of 32."""
+        h = F.relu6(self.stem(F.pad(2 * x - 1, (0, 1, 0, 1))))  # padded as TensorFlow does
+        active, texture = [[h]], h
+        for number, block in enumerate(self.inner_blocks(), start=1):
+            h, inner = block(h)
+            active.append(inner)
+            if number == self._texture_block:
+                texture = h
+        return Features(h, texture, active)
+
+    def adjoint(self, gradient: Tensor, active: list[list[Tensor]]) -> Tensor:
+        """Gradient with respect to the last features -> gradient with respect to the pictures, but for a factor."""
+        for block, inner in zip(reversed(self.inner_blocks()), reversed(active[1:]), strict=True):
+            gradient = block.adjoint(gradient, inner)
+        height, width = (2 * side for side in gradient.shape[-2:])
+        gradient = _through_relu6(gradient, active[0][0])
+        return F.conv_transpose2d(gradient, self.stem.weight, stride=2)[..., :height, :width]
+
+
+def _turning(features: Tensor, reference: Tensor) -> Tensor:
+    """Gradient of the cosine of two sets of features [B, C, h, w] with respect to the first, but for a factor."""
+    inner = (features * reference).sum((1, 2, 3), keepdim=True)
+    size = features.square().sum((1, 2, 3), keepdim=True)
+    return _normalised(reference - features * (inner / size.clamp_min(TINY)))
+
+
+def _normalised(x: Tensor) -> Tensor:
+    """Each of [B, C, H, W] with a largest value of 1, or 0 if it is: squares of a gradient would leave the range of
+    float32.
+    """
+    largest = x.abs().amax((1, 2, 3), keepdim=True)
+    return torch.where(largest > TINY, x / largest.clamp_min(TINY), 0.0)
+
+
+def smooth(x: Tensor) -> Tensor:
+    """[B, C, H, W] after a binomial filter of 3x3: what is left misleads other models too, and survives a blur."""
+    channels = x.shape[1]
+    weights = x.new_tensor([0.25, 0.5, 0.25]).repeat(channels, 1, 1, 1)  # [C, 1, 1, 3]
+    x = F.conv2d(F.pad(x, (1, 1, 0, 0), mode="replicate"), weights, groups=channels)
+    return F.conv2d(F.pad(x, (0, 0, 1, 1), mode="replicate"), weights.transpose(2, 3), groups=channels)
+
+
+def _resized(x: Tensor, height: int, width: int) -> Tensor:
+    """[B, C, H, W] at another size; as it is where the size is the same."""
+    if x.shape[-2:] == (height, width):
+        return x
+    shrinks = height < x.shape[2] or width < x.shape[3]
+    return F.interpolate(x.contiguous(), (height, width), mode="bicubic", antialias=shrinks, align_corners=False)
