@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 
 from psic_cli.networks.network import NetworkConfig
+from psic_cli.training import protection, shield
 from psic_cli.training.config import DataConfig, ProtectionConfig, StageConfig, TrainingConfig
 from psic_cli.training.data import is_held_out
+from tests.training.models import SmallModel
 
 SMALL = NetworkConfig(
     width=24,
@@ -75,3 +77,12 @@ def protected_config(config) -> TrainingConfig:
         compression=dataclasses.replace(config.compression, steps=0),
         protection=ProtectionConfig(steps=6, warm_up=2, batch=2, vlps=["fake:one", "fake:two"], private_share=0.2),
     )
+
+
+@pytest.fixture
+def small_scale(monkeypatch):
+    """Of the protection stage: made-up models and small pictures."""
+    monkeypatch.setattr(shield, "load_vlp", lambda spec, device: SmallModel(spec))
+    monkeypatch.setattr(protection, "JUDGED", 4)
+    monkeypatch.setattr(protection, "SIDES", [64, 96])
+    monkeypatch.setattr(protection, "PICTURE_PIXELS", 96 * 96)

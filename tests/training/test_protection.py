@@ -14,7 +14,7 @@ from psic_cli.networks.entropy_model import scale_of_index
 from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.networks.network import PsicNetwork, clamp_z
 from psic_cli.picture import Picture
-from psic_cli.training import protection, shield
+from psic_cli.training import protection
 from psic_cli.training.config import TrainingConfig
 from psic_cli.training.export import export
 from psic_cli.training.loop import Run, train
@@ -22,18 +22,10 @@ from psic_cli.training.losses import recognition, shown
 from psic_cli.training.multi_objective import Budget
 from psic_cli.training.optimiser import Optimiser, matrix_weights
 from psic_cli.training.protection import ProtectionStage, allowed_loss
-from tests.networks.guides import untrained_guide
 from tests.training.conftest import smooth_picture
-from tests.training.models import SmallModel
 from tests.training.test_loop import check_same, train_with_stop
 
-
-@pytest.fixture(autouse=True)
-def _small_scale(monkeypatch):
-    monkeypatch.setattr(shield, "load_vlp", lambda spec, device: SmallModel(spec))
-    monkeypatch.setattr(protection, "JUDGED", 4)
-    monkeypatch.setattr(protection, "SIDES", [64, 96])
-    monkeypatch.setattr(protection, "PICTURE_PIXELS", 96 * 96)
+pytestmark = pytest.mark.usefixtures("small_scale")
 
 
 def frozen_parts(network: PsicNetwork) -> dict[str, torch.Tensor]:
@@ -105,43 +97,6 @@ def test_the_bits_stay_what_they_are(protected_config, tmp_path):
     assert [name for name, parameter in run.network.named_parameters() if parameter.grad is not None] == [
         name for name, _ in run.network.named_parameters() if name.startswith("g_p.")
     ]
-
-
-@pytest.mark.parametrize("side", [64, 96])
-def test_a_guide_is_trained_with_the_synthesis(protected_config, tmp_path, monkeypatch, side):
-    monkeypatch.setattr("psic_cli.networks.network.THUMBNAIL", 64)
-    monkeypatch.setattr(protection, "SIDES", [side])
-    monkeypatch.setattr(protection, "guide_from", lambda spec: untrained_guide())
-    run = Run(changed(protected_config, guide="some tower"), tmp_path, "cpu")
-    stage = ProtectionStage(run, fresh=True)
-    assert run.network.config.guide
-    before = frozen_parts(run.network)
-    optimiser = Optimiser(stage.parameter_groups(), matrix_weights(run.network))
-    loss, _ = stage.loss()
-    loss.backward()
-    guide = run.network.guide
-    assert guide is not None
-    gradients = {name: weight.grad for name, weight in guide.named_parameters() if weight.grad is not None}
-    assert all(bool(gradient.isfinite().all()) for gradient in gradients.values())
-    silent = {name for name, _ in guide.named_parameters()} - set(gradients)
-    assert silent == {name for name, _ in guide.named_parameters() if ".look." in name}
-    optimiser.step()
-    assert all(torch.equal(value, before[key]) for key, value in frozen_parts(run.network).items())
-
-    x, level, strength = stage.held_out[:2], torch.tensor([10, 60]), torch.tensor([[1.0], [0.5]])
-    public = stage.versions.latents(x, level).public
-    x = x[..., :side, :side]
-    with torch.no_grad():  # what a decoder makes of the same latents
-        x_protected, _ = stage.versions.protected(public, side, level, strength)
-        condition = stage.versions.condition(side, level, strength)
-        torch.testing.assert_close(run.network.picture(public, condition, side, side), x_protected)
-
-    run.save()
-    resumed = Run(protected_config, tmp_path, "cpu")
-    resumed.load()
-    assert resumed.network.guide is not None
-    for key, value in guide.state_dict().items():
-        assert torch.equal(value, resumed.network.guide.state_dict()[key])
 
 
 @pytest.mark.parametrize("own_synthesis", [True, False])
