@@ -30,7 +30,7 @@ STAGES = [(3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)
 TEXTURE = 2  # the stage that tells how far to step at each place,
 TEXTURE_CHANNELS, TEXTURE_STRIDE = STAGES[TEXTURE][3], 8  # and what it gives
 STEPS = 2
-PACE = 0.7 / 255  # of an untrained guide: root mean square of a step, as far as people see it
+PACE = 0.5 / 255  # of an untrained guide: root mean square of a step, as far as people see it
 TINY = 1e-30  # what is smaller counts as zero
 HIDDEN = 32  # width of the MLP that turns a condition into paces
 
@@ -122,6 +122,12 @@ class Guide(nn.Module):
     def inner_blocks(self) -> list[Block]:
         """All blocks behind the stem."""
         return list(self.blocks)  # type: ignore[arg-type]
+
+    def parts(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Parameters of the trunk, and of what decides how far its steps go."""
+        paces = [*self.pace.parameters(), *self.cltg.parameters()]
+        known = {id(parameter) for parameter in paces}
+        return [parameter for parameter in self.parameters() if id(parameter) not in known], paces
 
     def keep_kernels(self) -> None:
         """Train all but the depthwise convolutions, whose gradient takes CPUs longer than all the rest together."""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from psic_cli.networks.transforms import STRIDE
 
-VISIBLE = 0.75  # weight of what people see in the distortion
+VISIBLE = 0.9  # weight of what people see in the distortion
 FRAME = 3.0  # weight of the outermost cells: networks know where a picture ends, and people see a pattern there as one
 
 

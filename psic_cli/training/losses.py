@@ -61,7 +61,7 @@ def _area_means(x: Tensor) -> Tensor:
 def distortion(x_hat: Tensor, x: Tensor, seen: Tensor) -> Tensor:
     """How bad a decoded picture [B, 3, H, W] looks, on the scale of a mean square error: [B]. seen: `visible(x)`.
 
-    A quarter is the plain mean square, three quarters are weighted by how well people see it, and a `grid` has a weight
+    A tenth is the plain mean square, the rest is weighted by how well people see it, and a `grid` has a weight
     of its own.
     """
     error = x_hat - x
@@ -69,7 +69,7 @@ def distortion(x_hat: Tensor, x: Tensor, seen: Tensor) -> Tensor:
 
 
 def _squares(error: Tensor, seen: Tensor) -> Tensor:
-    """Mean square of an error [B, 3, H, W], three quarters of it weighted by how well people see it: [B]."""
+    """Mean square of an error [B, 3, H, W], most of it weighted by how well people see it: [B]."""
     return (price(seen) * error.square()).mean((1, 2, 3))
 
 

@@ -45,7 +45,8 @@ SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.2, 1.3, 0.9
 # structure (MS-SSIM) from a picture that has lost much of it already
 AT_LOWEST, GROWTH = 0.5, 0.85
 MACHINE_FALLS = 0.7  # share of the machine version's weight that is gone at the best quality, where it has less to mend
-GUIDE_PACE = 0.4  # of the learning rate: the guide has learned to see already
+# Shares of the learning rate for a guide's trunk, which has learned to see already, and for its paces, a few numbers
+GUIDE_RATES = (0.4, 10.0)
 WEAKEST = 0.2  # shield strength that is trained; below it lies the forced decode, which must not be readable
 JUDGED = 32  # held-out pictures of 224 pixels for validation
 LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
@@ -116,17 +117,12 @@ class ProtectionStage:
     def _choose_parameters(self) -> None:
         """What is trained: the synthesis that decodes the protected version."""
         self.run.network.requires_grad_(False).eval()
-        for part in self._parts():
-            part.requires_grad_(True).train()
+        self._synthesis().requires_grad_(True).train()
         if self.run.network.guide is not None:
-            self.run.network.guide.keep_kernels()
+            self.run.network.guide.requires_grad_(True).train().keep_kernels()
 
     def _synthesis(self) -> Synthesis:
         return self.run.network.g_p or self.run.network.g_s
-
-    def _parts(self) -> list[torch.nn.Module]:
-        guide = self.run.network.guide
-        return [self._synthesis(), *([guide] if guide is not None else [])]
 
     def _freeze_context_trunk(self, fresh: bool) -> None:
         """For comparison: the wide view stays what compression made of it, and the condition does not reach it."""
@@ -139,11 +135,10 @@ class ProtectionStage:
                 torch.nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        factors = [1.0, GUIDE_PACE]
-        return [
-            {"params": [p for p in part.parameters() if p.requires_grad], "factor": factor}
-            for part, factor in zip(self._parts(), factors, strict=False)
-        ]
+        groups = [(list(self._synthesis().parameters()), 1.0)]
+        if self.run.network.guide is not None:
+            groups += zip(self.run.network.guide.parts(), GUIDE_RATES, strict=True)
+        return [{"params": [p for p in group if p.requires_grad], "factor": factor} for group, factor in groups]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         batch = self.source.next_batch(self.config.batch * PICTURE_PIXELS)
