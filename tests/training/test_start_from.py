@@ -9,6 +9,7 @@ from psic_cli.networks.network import NetworkConfig, clamp_z
 from psic_cli.training.config import TrainingConfig
 from psic_cli.training.export import export
 from psic_cli.training.loop import Run
+from tests.networks.guides import untrained_guide
 
 
 def test_a_run_starts_with_the_network_that_was_exported(tiny_models, tmp_path):
@@ -57,3 +58,15 @@ def test_a_run_that_gave_up_the_protected_versions_synthesis_can_go_on(tiny_mode
     resumed.load()
     assert resumed.network.g_p is None
     assert not resumed.network.config.own_synthesis
+
+
+def test_a_run_takes_over_the_guide(tiny_models, tmp_path):
+    made = Run(TrainingConfig(network=zoo.load("tiny").network.config), tmp_path / "first", "cpu")
+    made.network.give_guide(untrained_guide())
+    folder = export(made.network, made.rate, tmp_path / "models" / "guided", "guided")
+    started = Run(TrainingConfig(start_from=str(folder)), tmp_path, "cpu").network
+    assert started.config.guide
+    assert started.guide is not None
+    assert made.network.guide is not None
+    for name, value in made.network.guide.state_dict().items():
+        torch.testing.assert_close(started.guide.state_dict()[name], value, atol=1e-3, rtol=1e-3)  # stored in float16
