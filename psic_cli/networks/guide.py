@@ -24,8 +24,8 @@ from psic_cli.networks.visibility import price, visible
 
 SIDE, LONGEST = 224, 1792  # pixels: the guide sees pictures with a shorter side of the first, if the longer one fits
 STRIDE = 32  # pixels per place of the last features
-# EfficientNet-Lite0 (Tan, 2020) as far as the last features used: kernel, stride, expansion, channels, blocks
 STEM = 32  # channels
+# EfficientNet-Lite0 (Tan, 2020) as far as the last features used: kernel, stride, expansion, channels, blocks
 STAGES = [(3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4)]
 TEXTURE = 2  # the stage that tells how far to step at each place,
 TEXTURE_CHANNELS, TEXTURE_STRIDE = STAGES[TEXTURE][3], 8  # and what it gives

@@ -6,7 +6,8 @@
                                                              y_hat, condition --g_s--> x_hat
                           or, for all versions but the full one, if the network has a synthesis for them, --g_p-->
 
-What protects a large picture is drawn on a thumbnail of it: `picture` is the whole way from latents to pixels.
+What protects a large picture is drawn on a thumbnail of it, and a guide adds its steps to what a synthesis has drawn:
+`picture` is the whole way from latents to pixels.
 
 `analyse`, `predict`, `refine`, `restore` and `picture` are the parts that codec.py uses. Training calls the same
 parts, with rounding that lets gradients through.
