@@ -89,7 +89,9 @@ class Run:
             self.network.forget_conditions()
         elif self.network.g_p is None:
             self.network.give_own_synthesis()
-        if config.guide and self.network.guide is None:
+        if not config.guide:
+            self.network.guide = None
+        elif self.network.guide is None:
             self.network.give_guide(Guide())
         self.network.config = config
 

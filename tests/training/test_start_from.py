@@ -70,3 +70,18 @@ def test_a_run_takes_over_the_guide(tiny_models, tmp_path):
     assert made.network.guide is not None
     for name, value in made.network.guide.state_dict().items():
         torch.testing.assert_close(started.guide.state_dict()[name], value, atol=1e-3, rtol=1e-3)  # stored in float16
+
+
+def test_a_run_that_gave_up_the_guide_can_go_on(tiny_models, tmp_path):
+    made = Run(TrainingConfig(network=zoo.load("tiny").network.config), tmp_path / "first", "cpu")
+    made.network.give_guide(untrained_guide())
+    config = TrainingConfig(start_from=str(export(made.network, made.rate, tmp_path / "models" / "guided", "guided")))
+    started = Run(config, tmp_path, "cpu")
+    started.network.forget_conditions()  # as a stage that starts afresh does
+    started.network.give_own_synthesis()
+    started.save()
+    resumed = Run(config, tmp_path, "cpu")
+    resumed.load()
+    assert resumed.network.g_p is not None
+    assert resumed.network.guide is None
+    assert not resumed.network.config.guide
