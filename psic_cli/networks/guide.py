@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator
-from psic_cli.networks.layers import pad_to_multiple
+from psic_cli.networks.layers import filtered, pad_to_multiple
 from psic_cli.networks.visibility import price, visible
 
 SIDE, LONGEST = 224, 1792  # pixels: the guide sees pictures with a shorter side of the first, if the longer one fits
@@ -28,7 +28,8 @@ STEM = 32  # channels
 # EfficientNet-Lite0 (Tan, 2020) as far as the last features used: kernel, stride, expansion, channels, blocks
 STAGES = [(3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4)]
 TEXTURE = 2  # the stage that tells how far to step at each place,
-TEXTURE_CHANNELS, TEXTURE_STRIDE = STAGES[TEXTURE][3], 8  # and what it gives
+TEXTURE_CHANNELS, TEXTURE_STRIDE = STAGES[TEXTURE][3], 8  # what it gives,
+TEXTURE_BLOCK = sum(blocks for *_, blocks in STAGES[: TEXTURE + 1])  # and after how many blocks
 STEPS = 2
 PACE = 0.5 / 255  # of an untrained guide: root mean square of a step, as far as people see it
 TINY = 1e-30  # what is smaller counts as zero
@@ -106,13 +107,11 @@ class Guide(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, STEM, 3, stride=2)
-        blocks, inputs, self._texture_block = [], STEM, 0
-        for number, (kernel, stride, expansion, channels, count) in enumerate(STAGES):
+        blocks, inputs = [], STEM
+        for kernel, stride, expansion, channels, count in STAGES:
             for i in range(count):
                 blocks.append(Block(inputs, channels, kernel, stride if i == 0 else 1, expansion))
                 inputs = channels
-            if number == TEXTURE:
-                self._texture_block = len(blocks)
         self.blocks = nn.ModuleList(blocks)
         self.pace = nn.Conv2d(TEXTURE_CHANNELS, STEPS, 1)
         nn.init.zeros_(self.pace.weight)
@@ -125,9 +124,8 @@ class Guide(nn.Module):
 
     def parts(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Parameters of the trunk, and of what decides how far its steps go."""
-        paces = [*self.pace.parameters(), *self.cltg.parameters()]
-        known = {id(parameter) for parameter in paces}
-        return [parameter for parameter in self.parameters() if id(parameter) not in known], paces
+        trunk, paces = (self.stem, self.blocks), (self.pace, self.cltg)
+        return [p for part in trunk for p in part.parameters()], [p for part in paces for p in part.parameters()]
 
     def keep_kernels(self) -> None:
         """Train all but the depthwise convolutions, whose gradient takes CPUs longer than all the rest together."""
@@ -172,7 +170,7 @@ class Guide(nn.Module):
         for number, block in enumerate(self.inner_blocks(), start=1):
             h, inner = block(h)
             active.append(inner)
-            if number == self._texture_block:
+            if number == TEXTURE_BLOCK:
                 texture = h
         return Features(h, texture, active)
 
@@ -202,10 +200,7 @@ def _normalised(x: Tensor) -> Tensor:
 
 def smooth(x: Tensor) -> Tensor:
     """[B, C, H, W] after a binomial filter of 3x3: what is left misleads other models too, and survives a blur."""
-    channels = x.shape[1]
-    weights = x.new_tensor([0.25, 0.5, 0.25]).repeat(channels, 1, 1, 1)  # [C, 1, 1, 3]
-    x = F.conv2d(F.pad(x, (1, 1, 0, 0), mode="replicate"), weights, groups=channels)
-    return F.conv2d(F.pad(x, (0, 0, 1, 1), mode="replicate"), weights.transpose(2, 3), groups=channels)
+    return filtered(x, x.new_tensor([0.25, 0.5, 0.25]))
 
 
 def _resized(x: Tensor, height: int, width: int) -> Tensor:

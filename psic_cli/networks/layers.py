@@ -91,6 +91,14 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
+def filtered(x: Tensor, kernel: Tensor) -> Tensor:
+    """[B, C, H, W] after the same filter along rows and columns; edges are repeated. kernel: [K], K odd."""
+    reach, channels = len(kernel) // 2, x.shape[1]
+    weights = kernel.repeat(channels, 1, 1, 1)  # [C, 1, 1, K]
+    x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), weights, groups=channels)
+    return F.conv2d(F.pad(x, (0, 0, reach, reach), mode="replicate"), weights.transpose(2, 3), groups=channels)
+
+
 def karhunen_loeve_basis(size: int, count: int) -> Tensor:
     """The best linear transform of colour patches under a first-order Markov model: [count, 3 * size * size]
     orthonormal rows.

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from psic_cli.networks.entropy_model import round_through
-from psic_cli.networks.layers import pad_to_multiple
+from psic_cli.networks.layers import filtered, pad_to_multiple
 
 SMALLEST_SIDE = 32  # pixels: nothing is shrunk below it
 
@@ -84,14 +84,7 @@ def blur(x: Tensor, deviation: float) -> Tensor:
     """Gaussian blur; deviation in pixels, at most 1.5."""
     places = torch.arange(-4.0, 5.0, device=x.device)
     kernel = torch.exp(-0.5 * (places / deviation) ** 2)
-    kernel = (kernel / kernel.sum()).to(x.dtype)
-    channels = x.shape[1]
-    x = F.conv2d(
-        F.pad(x, (4, 4, 0, 0), mode="replicate"), kernel.view(1, 1, 1, 9).expand(channels, 1, 1, 9), groups=channels
-    )
-    return F.conv2d(
-        F.pad(x, (0, 0, 4, 4), mode="replicate"), kernel.view(1, 1, 9, 1).expand(channels, 1, 9, 1), groups=channels
-    )
+    return filtered(x, (kernel / kernel.sum()).to(x.dtype))
 
 
 class Journey:

@@ -61,8 +61,8 @@ def _area_means(x: Tensor) -> Tensor:
 def distortion(x_hat: Tensor, x: Tensor, seen: Tensor) -> Tensor:
     """How bad a decoded picture [B, 3, H, W] looks, on the scale of a mean square error: [B]. seen: `visible(x)`.
 
-    A tenth is the plain mean square, the rest is weighted by how well people see it, and a `grid` has a weight
-    of its own.
+    A tenth is the plain mean square, the rest is weighted by how well people see it, and a `grid` has a weight of
+    its own.
     """
     error = x_hat - x
     return _squares(error, seen) + GRID * grid(error, seen)

@@ -84,5 +84,9 @@ class Versions:
         """Conditions [B, 4] of square pictures. Levels [B], strength and machine [B, 1]."""
         machine = torch.zeros_like(strength) if machine is None else machine
         scale = math.log2(side / WITNESS_SIDE) if self.scale_condition else 0.0
-        quality = level.to(strength.dtype)[:, None] / (self.network.config.levels - 1)
+        quality = self.quality(level).to(strength.dtype)[:, None]
         return torch.cat([strength, machine, torch.full_like(strength, scale), quality], dim=1)
+
+    def quality(self, level: Tensor) -> Tensor:
+        """Levels [B] as 0 (smallest file) to 1 (best)."""
+        return level / (self.network.config.levels - 1)
