@@ -10,8 +10,13 @@ Private latents never serve as context: whoever has no key must be able to read 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from psic_cli.bitstream.tables import N_SCALES
 from psic_cli.networks.entropy_model import (
@@ -20,6 +25,7 @@ from psic_cli.networks.entropy_model import (
     INDEX_SHARE,
     MEAN_BITS,
     MEAN_MAX,
+    WEIGHT_BITS,
     IntegerConv2d,
     activate,
     require_exact,
@@ -27,9 +33,9 @@ from psic_cli.networks.entropy_model import (
 )
 
 KNOWN_MAX = 63  # symbols are clamped to it where they serve as context
-
-
+LAST_BITS = WEIGHT_BITS + ACTIVATION_BITS  # of the last layer's accumulators
 STEPS = 4  # of coding
+PLACES = list(itertools.product(range(2), repeat=2))  # rows and columns in a cell of 2x2: all cells are coded alike
 
 
 def step_of_each(latents: int, private: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
@@ -45,6 +51,17 @@ def step_of_each(latents: int, private: int, height: int, width: int, device: to
     steps = 2 * colour + diagonal
     steps[latents - private :] = STEPS - 1
     return steps
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a context model adds at one place of all cells."""
+
+    row: int  # of the cell
+    column: int
+    channels: Tensor  # numbers [n] of those whose turn it is
+    mean: Tensor  # [B, n, h / 2, w / 2], sixteenths
+    index: Tensor  # the same shape
 
 
 class ContextModel(nn.Module):
@@ -82,15 +99,62 @@ class ContextModel(nn.Module):
         [B, latents, h, w] as predicted from z -> what to add to mean (sixteenths) and index, integers of that shape.
         """
         near, here, inner, last = self.convolutions()
-        seen = near(known.clamp(-KNOWN_MAX, KNOWN_MAX))
+        h = self._activated(near(known.clamp(-KNOWN_MAX, KNOWN_MAX)), here(torch.cat([features, index], dim=1)))
+        h = activate(inner(h), inner.accumulator_bits - ACTIVATION_BITS)
+        mean, scale = last(h).chunk(2, dim=1)
+        return _as_mean(mean), _as_scale(scale)
+
+    def corrections(
+        self, symbols: Tensor, features: Tensor, index: Tensor, known: Tensor, wanted: Tensor
+    ) -> Iterator[Correction]:
+        """What `forward` gives where it is wanted, from what is known: the same integers for two fifths of the
+        products. h and w are even.
+
+        symbols: [B, latents, h, w], integers of any type. known, wanted: bool [latents, 2, 2], for each place of a
+        cell.
+        """
+        near, here, inner, last = self.convolutions()
+        cells = {
+            (row, column): self._padded(symbols[:, known[:, row, column], row::2, column::2], features.dtype)
+            for row, column in PLACES
+        }
         expected = here(torch.cat([features, index], dim=1))
+        weight, bias = near.integer_weight(), near.integer_bias()
+        for row, column in PLACES:
+            here_expected = expected[..., row::2, column::2]
+            height, width = here_expected.shape[-2:]
+            seen = bias[:, None].expand(len(symbols), -1, height * width)
+            for a, b in itertools.product(range(near.kernel), repeat=2):
+                i, j = row + a - near.kernel // 2, column + b - near.kernel // 2  # -1..2, from the cell's corner
+                place = (i % 2, j % 2)
+                top, left = 1 + i // 2, 1 + j // 2
+                shifted = cells[place][..., top : top + height, left : left + width].flatten(2)
+                rows = weight[:, known[(slice(None), *place)], a, b]
+                seen = torch.baddbmm(seen, rows.expand(len(symbols), -1, -1), shifted)
+            h = self._activated(seen.unflatten(2, (height, width)), here_expected)
+            h = activate(inner(h), inner.accumulator_bits - ACTIVATION_BITS)
+            channels = torch.nonzero(wanted[:, row, column])[:, 0]
+            mean, scale = last(h, torch.cat([channels, channels + len(wanted)])).chunk(2, dim=1)
+            yield Correction(row, column, channels, _as_mean(mean), _as_scale(scale))
+
+    @staticmethod
+    def _padded(symbols: Tensor, dtype: torch.dtype) -> Tensor:
+        """Symbols as context, with zeros around them."""
+        return F.pad(symbols.clamp(-KNOWN_MAX, KNOWN_MAX).to(dtype), (1, 1, 1, 1))
+
+    def _activated(self, seen: Tensor, expected: Tensor) -> Tensor:
+        """The first two layers' accumulators -> activations."""
+        near, here = self.convolutions()[:2]
         shifted = [
             round_through(acc * 2.0 ** (ACTIVATION_BITS - layer.accumulator_bits))
             for acc, layer in ((seen, near), (expected, here))
         ]
-        h = (shifted[0] + shifted[1]).clamp(0, ACTIVATION_MAX)
-        h = activate(inner(h), inner.accumulator_bits - ACTIVATION_BITS)
-        mean, scale = last(h).chunk(2, dim=1)
-        mean = round_through(mean * 2.0 ** (MEAN_BITS - last.accumulator_bits)).clamp(-MEAN_MAX, MEAN_MAX)
-        scale = round_through(scale * (INDEX_SHARE * 2.0**-last.accumulator_bits)).clamp(-N_SCALES, N_SCALES)
-        return mean, scale
+        return (shifted[0] + shifted[1]).clamp(0, ACTIVATION_MAX)
+
+
+def _as_mean(accumulator: Tensor) -> Tensor:
+    return round_through(accumulator * 2.0 ** (MEAN_BITS - LAST_BITS)).clamp(-MEAN_MAX, MEAN_MAX)
+
+
+def _as_scale(accumulator: Tensor) -> Tensor:
+    return round_through(accumulator * (INDEX_SHARE * 2.0**-LAST_BITS)).clamp(-N_SCALES, N_SCALES)

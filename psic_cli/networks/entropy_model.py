@@ -70,9 +70,14 @@ class IntegerConv2d(nn.Module):
         rows = self.integer_weight().detach().double().abs().flatten(1).sum(1) * largest_input
         return float((rows + self.integer_bias().detach().double().abs()).max())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, h, w] integers -> accumulators [B, outputs, h, w], `accumulator_bits` fractional bits."""
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """[B, inputs, h, w] integers -> accumulators [B, outputs, h, w], `accumulator_bits` fractional bits.
+
+        rows: numbers of the outputs that are wanted; all without.
+        """
         weight, bias = self.integer_weight(), self.integer_bias()
+        if rows is not None:
+            weight, bias = weight[rows], bias[rows]
         if self.training:
             return F.conv2d(x, weight, bias, padding=self.kernel // 2)
         height, width, margin = *x.shape[-2:], self.kernel // 2

@@ -239,15 +239,22 @@ class PsicNetwork(nn.Module):
         The mean of private latents stays what z tells: it stands for them where there is no key, and shall not tell
         more.
         """
-        steps = self.step_of_each(prediction)
+        steps, model = self.step_of_each(prediction), self.context_models()[step - 1]
         public = (torch.arange(len(steps), device=steps.device) < self.config.public)[:, None, None]
-        known = symbols.to(prediction.mean.dtype) * (public & (steps < step))
-        mean, index = self.context_models()[step - 1](known, prediction.features, prediction.index)
-        return Prediction(
-            prediction.mean + mean * (public & (steps == step)),
-            scale_index(prediction.index, index * (steps == step)),
-            prediction.features,
-        )
+        known, wanted = public & (steps < step), steps == step
+        if self.training:
+            seen = symbols.to(prediction.mean.dtype) * known
+            mean, index = model(seen, prediction.features, prediction.index)
+            mean = prediction.mean + mean * (public & wanted)
+            return Prediction(mean, scale_index(prediction.index, index * wanted), prediction.features)
+        mean, index = prediction.mean.clone(), prediction.index.clone()
+        cell = (slice(None), slice(2), slice(2))
+        for found in model.corrections(symbols, prediction.features, prediction.index, known[cell], wanted[cell]):
+            mean_here, index_here = (of_all[..., found.row :: 2, found.column :: 2] for of_all in (mean, index))
+            index_here[:, found.channels] = scale_index(index_here[:, found.channels], found.index)
+            coded = found.channels[found.channels < self.config.public]
+            mean_here[:, coded] += found.mean[:, : len(coded)]
+        return Prediction(mean, index, prediction.features)
 
     def quantise(self, y: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         """Real y and integer means -> the symbols that are coded, whole numbers [B, latents, h, w]. Encoder only."""

@@ -20,9 +20,9 @@ def context_model() -> ContextModel:
     return made
 
 
-def small_network() -> PsicNetwork:
+def small_network(private: int = PRIVATE) -> PsicNetwork:
     torch.manual_seed(3)
-    made = PsicNetwork(NetworkConfig(32, 32, LATENTS, PRIVATE, WIDTH, 4, 1, 1, 1)).eval()
+    made = PsicNetwork(NetworkConfig(32, 32, LATENTS, private, WIDTH, 4, 1, 1, 1)).eval()
     with torch.no_grad():
         for parameter in made.context.parameters():
             parameter.normal_(0, 0.4)
@@ -109,6 +109,24 @@ def test_a_step_changes_its_own_latents_alone_and_reads_public_symbols_of_earlie
     assert torch.equal(again.index, after.index)
     other = made.refine(before, symbols + 5, step)
     assert not torch.equal(other.mean, after.mean)
+
+
+@pytest.mark.parametrize("private", [0, PRIVATE])
+@torch.no_grad()
+def test_what_a_decoder_computes_for_the_places_of_a_step_alone_is_what_training_computes_for_all(private):
+    made, level = small_network(private), torch.tensor([20, 40])
+    first = made.predict(torch.randint(-20, 20, (2, 4, 2, 3)).float(), level)
+    symbols = torch.randint(-200, 200, first.mean.shape)
+    found = []
+    for training in (False, True):
+        made.train(training)
+        prediction = first
+        for step in range(1, STEPS):
+            prediction = made.refine(prediction, symbols, step)
+        found.append(prediction)
+    assert torch.equal(found[0].mean, found[1].mean)
+    assert torch.equal(found[0].index, found[1].index)
+    assert not torch.equal(found[0].mean, first.mean)
 
 
 @torch.no_grad()
