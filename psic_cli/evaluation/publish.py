@@ -1,0 +1,267 @@
+"""The shipped model's figures where people read them: docs/results.md, README.md and the model's card, from one source.
+
+`python -m psic_cli.evaluation.publish FOLDER`, in the root of a checkout, reads what the commands in `COMMANDS` wrote
+into FOLDER, and writes the parts of these files that are figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from psic_cli import zoo
+from psic_cli.errors import InputError
+from psic_cli.shell import streams
+
+_MODELS = "--vlp witness:lite0 --vlp witness:lite2"
+COMMANDS = {  # file -> what measures it, in the folder of the data
+    "kodak": "psic evaluate kodak/ -q 1,25,50,75,100 --peers jpeg,webp,avif,jpeg2000",
+    "imagenet": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50",
+    "machine": "psic evaluate --labels imagenet_val/labels.csv --vlp witness:lite2 -q 1",
+    "retrieval": f"psic evaluate --captions flickr8k/captions.jsonl {_MODELS} -q 50 --limit 300",
+    "attacks": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50 "
+    "--attacks jpeg75,resize,blur,noise,interpolated50 --limit 200",
+    "large": f"psic evaluate --agreement large/ --sides 256,1280 {_MODELS} -q 50 --limit 24",
+}
+PAGES, MODEL = (Path("docs/results.md"), Path("README.md")), Path("models/psic-base")
+# What is written anew stands between <!-- NAME --> and <!-- end -->; all else is people's.
+PART = re.compile(r"(<!-- (?!end )([a-z-]+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
+WEIGHTS = re.compile(r"(?<=`psic-base` with weights `)[0-9a-f]+(?=`)")
+SHOWN = ("full", "protected")  # versions whose pictures are compared
+PEERS = ("jpeg", "webp", "avif", "jpeg2000", "bmshj2018-hyperprior (published)")  # that the README names
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Everything that is published. found: by the names of COMMANDS, what `psic evaluate -o NAME.json` wrote."""
+
+    found: dict[str, Row]
+
+    @property
+    def weights(self) -> str:
+        return str(self.found["kodak"]["about"]["weights_hash"])
+
+    @property
+    def summaries(self) -> list[Row]:
+        """Size and quality on Kodak, a row for each quality."""
+        return list(self.found["kodak"]["rate_distortion"]["summaries"])
+
+    @property
+    def bd(self) -> list[Row]:
+        """BD-rates, a row for each anchor."""
+        return list(self.found["kodak"]["rate_distortion"]["bd_rates"])
+
+    @property
+    def zero_shot(self) -> list[Row]:
+        """A row for each model and version."""
+        return list(self.found["imagenet"]["classification"]["zero_shot"])
+
+    @property
+    def models(self) -> list[str]:
+        """In the order in which they were asked."""
+        return list(dict.fromkeys(row["model"] for row in self.zero_shot))
+
+    @property
+    def machine(self) -> list[Row]:
+        """Machine against full version: at the lowest quality first."""
+        return [row for name in ("machine", "imagenet") for row in self.found[name]["classification"]["machine"]]
+
+
+def read(folder: Path, model: Path) -> Figures:
+    """The files of all COMMANDS in `folder`. InputError if one is missing or was measured with other weights than the
+    model's.
+    """
+    expected = zoo.read_card(model).weights_hash.hex()
+    found = {}
+    for name, command in COMMANDS.items():
+        path = folder / f"{name}.json"
+        try:
+            found[name] = json.loads(path.read_text("utf-8"))
+            weights = found[name]["about"]["weights_hash"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: not results of psic: {error}", hint=f"{command} -o {path.name}") from error
+        if weights != expected:
+            raise InputError(f"{path} was measured with weights {weights}, {model} has {expected}")
+    return Figures(found)
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Markdown."""
+    heading = list(columns)
+    lines = [" | ".join(cells) for cells in (heading, *rows)]
+    return "\n".join([f"| {lines[0]} |", "|---" * len(heading) + "|", *(f"| {line} |" for line in lines[1:])]) + "\n"
+
+
+def number(interval: Row | None, digits: int = 3, unit: float = 1) -> str:
+    """The value and its interval; a dash for what is unknown. unit: 0.01 for percent."""
+    if interval is None:
+        return "-"
+    value, low, high = (f"{interval[key] / unit:.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value}{' %' if unit == 0.01 else ''} ({low}..{high})"
+
+
+def percent(interval: Row | None) -> str:
+    return "-" if interval is None else f"{100 * interval['value']:.0f} %"
+
+
+def rates(figures: Figures) -> str:
+    rows = []
+    for row in figures.summaries:
+        psnr, similarity = ([row[kind][version]["value"] for version in SHOWN] for kind in ("psnr", "ms_ssim"))
+        cells = [str(row["quality"]), f"{row['bpp']['value']:.3f}", *(f"{value:.2f}" for value in psnr)]
+        rows.append([*cells, *(f"{value:.4f}" for value in similarity), f"{psnr[0] - psnr[1]:.2f}"])
+    measures = [f"{kind} {version}" for kind in ("PSNR", "MS-SSIM") for version in SHOWN]
+    return table(("quality", "bpp", *measures, "protected loses, dB"), rows)
+
+
+def bd_rates(figures: Figures) -> str:
+    rows = [
+        [row["anchor"], number(row["percent"], 1), f"{row['low_db']:.1f}..{row['high_db']:.1f} dB"]
+        for row in figures.bd
+    ]
+    return table(("against", "BD-rate, %", "over PSNR"), rows)
+
+
+def peers(figures: Figures) -> str:
+    """The BD-rates that the README names, as a line."""
+    found = {row["anchor"]: row["percent"]["value"] for row in figures.bd}
+    return ", ".join(f"{found[name]:+.0f} % against {name}" for name in PEERS if name in found) + ".\n"
+
+
+def classification(figures: Figures) -> str:
+    rows: dict[str, list[str]] = {}
+    for row in figures.zero_shot:  # models one behind the other, each with all versions
+        share = "" if row["version"] == "original" else f" ({percent(row['kept'])})"
+        cells = rows.setdefault(row["version"], [row["version"]])
+        cells += [f"{row['top1']['value']:.3f}{share}", percent(row["attack_success"])]
+    return table(["version", *(cell for model in figures.models for cell in (model, "ASR"))], rows.values())
+
+
+def machine(figures: Figures) -> str:
+    rows = []
+    for row in figures.machine:
+        cells = [row["model"], str(row["quality"])]
+        rows.append([*cells, *(f"{row[key]['value']:.3f}" for key in ("bpp", "full", "machine")), number(row["gain"])])
+    return table(("model", "quality", "bpp", "full", "machine", "gain"), rows)
+
+
+def retrieval(figures: Figures) -> str:
+    found, directions = figures.found["retrieval"]["retrieval"]["retrieval"], ("image_to_text", "text_to_image")
+    rows = []
+    for row in found:
+        cells = [row["model"], row["version"]]
+        for direction in directions:
+            first, *others = row[direction].values()
+            cells += [number(first), *(f"{other['value']:.3f}" for other in others)]
+        rows.append([*cells, *(percent(row[f"attack_success_{direction}"]) for direction in directions)])
+    columns = ["model", "version"]
+    for direction in directions:
+        first, *others = (depth.upper() for depth in found[0][direction])
+        columns += [f"{direction.replace('_', ' ')} {first}", *others]
+    return table([*columns, "ASR to text", "ASR to image"], rows)
+
+
+def attacks(figures: Figures) -> str:
+    rows: dict[str, list[str]] = {}
+    for row in figures.found["attacks"]["attacks"]["outcomes"]:
+        cells = rows.setdefault(row["attack"], [row["attack"]])
+        cells += [f"{row[key]['value']:.3f}" for key in ("original", "protected")]
+        cells.append(number(row["remaining"], 0, 0.01))
+    columns = [cell for model in figures.models for cell in (f"{model} original", "protected", "drop that remains")]
+    return table(["attack", *columns], rows.values())
+
+
+def agreement(figures: Figures) -> str:
+    rows: dict[str, list[str]] = {}
+    places: dict[str, None] = {}
+    for row in figures.found["large"]["agreement"]:
+        if row["version"] in SHOWN:
+            places[f"{row['model']}, {row['side']} px"] = None
+            rows.setdefault(row["version"], [row["version"]]).append(number(row["agreement"], 0, 0.01))
+    return table(["version", *places], rows.values())
+
+
+def measured(figures: Figures) -> Row:
+    """What the card tells of all that."""
+    by_quality = [
+        {
+            "quality": row["quality"],
+            "bpp": round(row["bpp"]["value"], 3),
+            **{f"psnr_{version}": round(row["psnr"][version]["value"], 2) for version in SHOWN},
+            **{f"ms_ssim_{version}": round(row["ms_ssim"][version]["value"], 4) for version in SHOWN},
+        }
+        for row in figures.summaries
+    ]
+    top1: Row = {model: {} for model in figures.models}
+    for row in figures.zero_shot:
+        top1[row["model"]][row["version"]] = round(row["top1"]["value"], 3)
+    return {
+        "weights_hash": figures.weights,
+        "kodak": {
+            "command": COMMANDS["kodak"],
+            "pictures": figures.summaries[0]["pictures"],
+            "by_quality": by_quality,
+            "bd_rate_percent": {row["anchor"]: round(row["percent"]["value"], 1) for row in figures.bd},
+        },
+        "machine_version_top1": {
+            "command": COMMANDS["machine"],
+            **{version: round(figures.machine[0][version]["value"], 3) for version in ("full", "machine")},
+        },
+        "imagenet_val_zero_shot_top1": {
+            "command": COMMANDS["imagenet"],
+            "quality": figures.zero_shot[-1]["quality"],
+            "pictures": figures.zero_shot[0]["pictures"],
+            **top1,
+        },
+    }
+
+
+PARTS: dict[str, Callable[[Figures], str]] = {
+    "rates": rates,
+    "bd-rates": bd_rates,
+    "peers": peers,
+    "classification": classification,
+    "machine": machine,
+    "retrieval": retrieval,
+    "attacks": attacks,
+    "agreement": agreement,
+}
+
+
+def renewed(page: str, figures: Figures) -> str:
+    """A page with the figures of all its parts. InputError for a part that nobody knows."""
+
+    def write(found: re.Match[str]) -> str:
+        if found[2] not in PARTS:
+            raise InputError(f"there are no figures called {found[2]!r}", hint=f"known: {', '.join(PARTS)}")
+        return found[1] + PARTS[found[2]](figures) + found[3]
+
+    return WEIGHTS.sub(figures.weights, PART.sub(write, page))
+
+
+def publish(folder: Path, root: Path) -> None:
+    """Write the figures into the pages and the card of a checkout. InputError as in `read` and `renewed`."""
+    figures = read(folder, root / MODEL)
+    card = root / MODEL / zoo.CARD_FILE
+    contents = {**json.loads(card.read_text("utf-8")), "measured": measured(figures)}
+    written = {root / page: renewed((root / page).read_text("utf-8"), figures) for page in PAGES}
+    written[card] = json.dumps(contents, indent=2) + "\n"
+    for path, text in written.items():
+        streams.write_file(path, text.encode(), overwrite=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, help="with the results, NAME.json each")
+    publish(parser.parse_args(arguments).folder, Path())
+
+
+if __name__ == "__main__":
+    main()

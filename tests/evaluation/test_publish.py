@@ -1,0 +1,141 @@
+"""The figures in the pages and in the card are those that the commands measured."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from psic_cli import zoo
+from psic_cli.errors import InputError
+from psic_cli.evaluation import publish
+from psic_cli.evaluation.publish import COMMANDS, MODEL, PAGES, PART, PARTS, WEIGHTS
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = ("protected", "full", "machine", "forced")
+
+
+def interval(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def measured_files(folder: Path, weights: str) -> None:
+    """A small made-up measurement by every command."""
+    about = {"weights_hash": weights}
+    both = {"full": interval(32.5), "protected": interval(31.25)}
+    summary = {"quality": 50, "pictures": 24, "bpp": interval(0.456), "psnr": both, "ms_ssim": both}
+    bd = [{"anchor": name, "percent": interval(-50.2), "low_db": 28.1, "high_db": 35.0} for name in ("jpeg", "other")]
+    zero_shot = [
+        {
+            "model": model,
+            "version": version,
+            "quality": None if version == "original" else 50,
+            "pictures": 500,
+            "top1": interval(0.5),
+            "kept": interval(0.75),
+            "attack_success": None if version in ("original", "full") else interval(0.25),
+        }
+        for model in ("witness:lite0", "witness:lite2")
+        for version in ("original", *VERSIONS)
+    ]
+    gain = {
+        "model": "witness:lite2",
+        "quality": 50,
+        **{key: interval(0.4) for key in ("bpp", "full", "machine", "gain")},
+    }
+    recall = {"r@1": interval(0.3), "r@5": interval(0.6)}
+    pairs = {"model": "witness:lite0", "version": "full", "image_to_text": recall, "text_to_image": recall}
+    pairs |= {"attack_success_image_to_text": None, "attack_success_text_to_image": interval(0.9)}
+    outcome = {"attack": "jpeg75", "original": interval(0.6), "protected": interval(0.1), "remaining": interval(0.87)}
+    same = [
+        {"model": "witness:lite0", "side": side, "version": version, "agreement": interval(0.04)}
+        for side in (256, 1280)
+        for version in VERSIONS
+    ]
+    contents = {
+        "kodak": {"rate_distortion": {"summaries": [summary], "bd_rates": bd}},
+        "imagenet": {"classification": {"zero_shot": zero_shot, "machine": [gain]}},
+        "machine": {"classification": {"machine": [{**gain, "quality": 1}]}},
+        "retrieval": {"retrieval": {"retrieval": [pairs]}},
+        "attacks": {"attacks": {"outcomes": [outcome, {**outcome, "remaining": None}]}},
+        "large": {"agreement": same},
+    }
+    for name, content in contents.items():
+        (folder / f"{name}.json").write_text(json.dumps({"about": about, **content}), "utf-8")
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch) -> Path:
+    """A copy of the files that are written, and results/ beside them; the working folder."""
+    for path in (*PAGES, MODEL / zoo.CARD_FILE):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes((ROOT / path).read_bytes())
+    (tmp_path / "results").mkdir()
+    measured_files(tmp_path / "results", zoo.read_card(ROOT / MODEL).weights_hash.hex())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_figure_lands_in_its_place_and_nothing_else_changes(checkout):
+    before = {page: page.read_text("utf-8") for page in PAGES}
+    publish.main(["results"])
+    results, readme = (page.read_text("utf-8") for page in PAGES)
+    for line in (
+        "| 50 | 0.456 | 32.50 | 31.25 | 32.5000 | 31.2500 | 1.25 |",
+        "| jpeg | -50.2 (-50.3..-50.1) | 28.1..35.0 dB |",
+        "| protected | 0.500 (75 %) | 25 % | 0.500 (75 %) | 25 % |",
+        "| original | 0.500 | - | 0.500 | - |",
+        "| witness:lite2 | 1 | 0.400 | 0.400 | 0.400 | 0.400 (0.300..0.500) |",
+        "| witness:lite0 | full | 0.300 (0.200..0.400) | 0.600 | 0.300 (0.200..0.400) | 0.600 | - | 90 % |",
+        "| jpeg75 | 0.600 | 0.100 | 87 % (77..97) | 0.600 | 0.100 | - |",
+        "| version | witness:lite0, 256 px | witness:lite0, 1280 px |",
+        "| full | 4 % (-6..14) | 4 % (-6..14) |",
+    ):
+        assert line in results
+    assert "\n-50 % against jpeg.\n" in readme
+    for page, text in before.items():
+        assert PART.sub("", page.read_text("utf-8")) == PART.sub("", text)
+    card = json.loads((MODEL / zoo.CARD_FILE).read_text("utf-8"))
+    assert card["measured"]["kodak"]["by_quality"][0]["psnr_protected"] == 31.25
+    assert card["measured"]["imagenet_val_zero_shot_top1"]["witness:lite2"]["forced"] == 0.5
+    assert card["training"] == json.loads((ROOT / MODEL / zoo.CARD_FILE).read_text("utf-8"))["training"]
+
+
+def test_figures_of_other_weights_are_not_published(checkout):
+    measured_files(checkout / "results", "0" * 16)
+    before = PAGES[0].read_bytes()
+    with pytest.raises(InputError, match="measured with weights 0000000000000000"):
+        publish.main(["results"])
+    assert PAGES[0].read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"about": {}}'])
+def test_a_file_that_is_missing_or_something_else_is_named_with_the_command_that_makes_it(checkout, content):
+    path = checkout / "results" / "large.json"
+    path.unlink() if content is None else path.write_text(content, "utf-8")
+    with pytest.raises(InputError, match=r"large\.json: not results") as raised:
+        publish.main(["results"])
+    assert raised.value.hint == f"{COMMANDS['large']} -o large.json"
+
+
+def test_a_place_for_unknown_figures_is_an_error(checkout):
+    with open(PAGES[1], "a", encoding="utf-8") as readme:
+        readme.write("<!-- weather -->\n<!-- end -->\n")
+    with pytest.raises(InputError, match="no figures called 'weather'"):
+        publish.main(["results"])
+
+
+def test_the_pages_have_a_place_for_all_figures_and_are_of_the_weights_that_are_shipped():
+    found = set()
+    shipped = zoo.read_card(ROOT / MODEL).weights_hash.hex()
+    for page in PAGES:
+        text = (ROOT / page).read_text("utf-8")
+        found |= {match[2] for match in PART.finditer(text)}
+        assert re.findall(WEIGHTS, text) == [shipped]
+    assert found == set(PARTS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_pages_show_the_commands(name):
+    results = (ROOT / PAGES[0]).read_text("utf-8")
+    assert f"`{COMMANDS[name]} -o {name}.json`" in results
