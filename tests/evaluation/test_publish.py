@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ def interval(value: float) -> dict[str, float]:
 def measured_files(folder: Path, weights: str) -> None:
     """A small made-up measurement by every command."""
     about = {"weights_hash": weights}
+    contents: dict[str, dict[str, Any]]
     both = {"full": interval(32.5), "protected": interval(31.25)}
     summary = {"quality": 50, "pictures": 24, "bpp": interval(0.456), "psnr": both, "ms_ssim": both}
     bd = [{"anchor": name, "percent": interval(-50.2), "low_db": 28.1, "high_db": 35.0} for name in ("jpeg", "other")]
@@ -38,15 +40,25 @@ def measured_files(folder: Path, weights: str) -> None:
         for model in ("witness:lite0", "witness:lite2")
         for version in ("original", *VERSIONS)
     ]
-    gain = {
+    gain: dict[str, Any] = {
         "model": "witness:lite2",
         "quality": 50,
         **{key: interval(0.4) for key in ("bpp", "full", "machine", "gain")},
     }
     recall = {"r@1": interval(0.3), "r@5": interval(0.6)}
-    pairs = {"model": "witness:lite0", "version": "full", "image_to_text": recall, "text_to_image": recall}
+    pairs: dict[str, Any] = {
+        "model": "witness:lite0",
+        "version": "full",
+        "image_to_text": recall,
+        "text_to_image": recall,
+    }
     pairs |= {"attack_success_image_to_text": None, "attack_success_text_to_image": interval(0.9)}
-    outcome = {"attack": "jpeg75", "original": interval(0.6), "protected": interval(0.1), "remaining": interval(0.87)}
+    outcome: dict[str, Any] = {
+        "attack": "jpeg75",
+        "original": interval(0.6),
+        "protected": interval(0.1),
+        "remaining": interval(0.87),
+    }
     same = [
         {"model": "witness:lite0", "side": side, "version": version, "agreement": interval(0.04)}
         for side in (256, 1280)
