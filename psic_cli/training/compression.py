@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +14,10 @@ from psic_cli.networks.cltg import CONDITIONS
 from psic_cli.training import distributed
 from psic_cli.training.data import CropSource, read_large, read_photos, to_tensor
 from psic_cli.training.diversity import resize
+from psic_cli.training.losses import recognition, shown
 from psic_cli.training.private import make_private
+from psic_cli.training.shield import Surrogates
+from psic_cli.vlp.interface import VisionLanguageModel
 
 if TYPE_CHECKING:
     from psic_cli.training.loop import Run
@@ -24,6 +30,10 @@ REFERENCE_LAMBDA = 0.0089  # the middle of the range, on a log scale
 # Share of the steps after which the sealed latents are chosen: early enough for the context models to learn to do
 # without them and with the new order of the others, late enough to know what each latent is worth
 SEALED_AFTER = 0.5
+READ_FROM = (
+    0.5  # of the quality levels: below, readability counts less and less, there the machine version is for models
+)
+LOOKED_AT = 0.5  # share of a batch that a model reads, to save time
 
 
 def lambda_of(level: Tensor, low: float, high: float, levels: int) -> Tensor:
@@ -32,10 +42,13 @@ def lambda_of(level: Tensor, low: float, high: float, levels: int) -> Tensor:
 
 
 class CompressionStage:
-    """Loss: bpp + lambda * 255^2 * MSE, each sample at a level of its own.
+    """Loss: bpp + lambda * 255^2 * MSE * (1 + readable * (1 - cosine)), each sample at a level of its own.
 
     Samples are weighted by lambda^-0.4: the loss of a small file is ten times smaller than that of a large one, but
     what people compare (BD-rate) is relative. Half-way, some latents become the sealed ones.
+
+    The cosine is between what a model sees in the picture and in the original. At the optimum of rate and distortion a
+    step aside costs them next to nothing, and what models read is far from its own optimum there.
     """
 
     name = "compression"
@@ -52,8 +65,14 @@ class CompressionStage:
         self.held_out[larger] = [_middle(to_tensor(rgb)[None], larger) for rgb in held_out_large]
         self.steps = 0
         run.network.train()
-        if fresh and not run.config.start_from:
-            run.rate.start_from(run.network, self.source.next_batch(2 * self._pixels))
+        self.readers = Surrogates(run.config.protection.vlps if self.config.readable else [], run.device)
+        self.generator = np.random.default_rng(run.config.seed + 1000 * distributed.rank() + 2)
+        if fresh:
+            x = self.source.next_batch((40 if run.config.start_from else 2) * self._pixels)
+            if run.config.start_from:
+                run.rate.fit_prior(run.network, x)
+            else:
+                run.rate.start_from(run.network, x)
 
     @property
     def _pixels(self) -> int:
@@ -66,14 +85,22 @@ class CompressionStage:
         network = [p for name, p in self.run.network.named_parameters() if "from_sealed" not in name]
         return [{"params": network}, {"params": prior, "factor": 5.0}]
 
-    def rate_and_distortion(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, H, W], levels [B] -> bits per pixel [B], MSE [B] of the full version."""
+    def code(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W], levels [B] -> bits per pixel [B], the full version float32 [B, 3, H, W]."""
         network = self.run.network
         condition = torch.zeros(len(x), CONDITIONS, device=x.device)
         with torch.autocast(x.device.type, torch.bfloat16):
             y_hat, _, y_bits, z_bits = self.run.rate(network, x, level)
             x_hat = network.synthesise(y_hat, condition)
-        return (y_bits.sum(1) + z_bits) / (x.shape[2] * x.shape[3]), (x_hat.float() - x).square().mean((1, 2, 3))
+        return (y_bits.sum(1) + z_bits) / (x.shape[2] * x.shape[3]), x_hat.float()
+
+    def _figures(self, x: Tensor, level: Tensor) -> dict[str, float]:
+        """Of one picture [1, 3, H, W]."""
+        bpp, x_hat = self.code(x, level)
+        figures = {"bpp": bpp.item(), "psnr": -10 * (x_hat - x).square().mean().log10().item()}
+        if self.config.readable:
+            figures["misread"] = _misread(self.readers.models, x, x_hat).item()
+        return figures
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         config = self.run.config
@@ -83,10 +110,21 @@ class CompressionStage:
         self.steps += 1
         x = self.source.next_batch(self._pixels).contiguous(memory_format=torch.channels_last)
         level = torch.randint(config.network.levels, (len(x),), device=x.device)
-        bpp, mse = self.rate_and_distortion(x, level)
+        bpp, x_hat = self.code(x, level)
+        mse = (x_hat - x).square().mean((1, 2, 3))
+        figures = {"bpp": bpp.mean().item(), "mse255": 255**2 * mse.mean().item()}
         weight = lambda_of(level, config.lambda_low, config.lambda_high, config.network.levels)
-        losses = (bpp + weight * 255**2 * mse) * (REFERENCE_LAMBDA / weight) ** 0.4
-        return losses.mean(), {"bpp": bpp.mean().item(), "mse255": 255**2 * mse.mean().item()}
+        share = (REFERENCE_LAMBDA / weight) ** 0.4
+        loss = ((bpp + weight * 255**2 * mse) * share).mean()
+        if self.config.readable:
+            count = math.ceil(LOOKED_AT * len(x))
+            misread = _misread(self.readers.draw(1, self.generator), x[:count], x_hat[:count])
+            quality = level.float() / (config.network.levels - 1)
+            worth = self.config.readable * weight * 255**2 * mse.detach() * share * (quality / READ_FROM).clamp_max(1)
+            worth = worth[:count]
+            loss = loss + (worth * misread).mean()
+            figures["misread"] = misread.mean().item()
+        return loss, figures
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -95,17 +133,30 @@ class CompressionStage:
             suffix = "" if side == VALIDATION_SIDES[0] else f"_at_{side}"
             for number in VALIDATION_LEVELS if pictures else ():
                 level = torch.tensor([number], device=self.run.device)
-                pairs = [self.rate_and_distortion(x.to(self.run.device), level) for x in pictures]
-                results[f"bpp{number}{suffix}"] = sum(bpp.item() for bpp, _ in pairs) / len(pairs)
-                results[f"psnr{number}{suffix}"] = sum(-10 * mse.log10().item() for _, mse in pairs) / len(pairs)
+                found = [self._figures(x.to(self.run.device), level) for x in pictures]
+                for key in found[0]:
+                    results[f"{key}{number}{suffix}"] = sum(figures[key] for figures in found) / len(found)
         return results
 
     def state(self) -> dict[str, Any]:
-        return {"crops": self.source.state(), "steps": self.steps}
+        return {
+            "crops": self.source.state(),
+            "steps": self.steps,
+            "generator": dict(self.generator.bit_generator.state),
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.source.load_state(state["crops"])
         self.steps = state["steps"]
+        self.generator.bit_generator.state = state["generator"]
+
+
+def _misread(models: Sequence[VisionLanguageModel], x: Tensor, x_hat: Tensor) -> Tensor:
+    """1 - cosine between what models see in originals and in decoded pictures [B, 3, H, W], their mean: [B]."""
+    with torch.autocast(x.device.type, torch.bfloat16):
+        with torch.no_grad():
+            originals = [model.encode_image(x) for model in models]
+        return 1 - recognition(models, shown(x_hat), originals)
 
 
 def _middle(x: Tensor, side: int) -> Tensor:

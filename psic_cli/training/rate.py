@@ -24,6 +24,7 @@ from psic_cli.networks.entropy_model import (
 from psic_cli.networks.network import PsicNetwork
 
 Z_START = 1.5  # standard deviation of z before training, in steps
+FIT_STEPS, FIT_RATE = 600, 0.02  # of the density of z alone
 COUNTED = 600  # magnitudes: as many as the widest table has
 REMEMBERED = 0.998  # share of the counts that is kept from batch to batch
 
@@ -79,6 +80,19 @@ class RateModel(nn.Module):
         places = index.long() * columns + symbols.abs().clamp_max(COUNTED).long()
         counted = torch.bincount(places.flatten(), minlength=self.counts.numel())
         self.counts.mul_(REMEMBERED).add_(counted.view_as(self.counts))
+
+    def fit_prior(self, network: PsicNetwork, x: Tensor) -> None:
+        """Learn the density of z that a trained network makes of pictures x [B, 3, H, W]: an exported model keeps it
+        as tables alone.
+        """
+        with torch.no_grad():
+            z = torch.cat([network.analyse(part)[1].float() for part in x.split(8)])
+        optimiser = torch.optim.Adam(self.prior.parameters(), lr=FIT_RATE)
+        for _ in range(FIT_STEPS):
+            _, likelihood = self.prior(z)
+            optimiser.zero_grad()
+            (-likelihood.clamp_min(1e-9).log2().mean()).backward()
+            optimiser.step()
 
     @torch.no_grad()
     def start_from(self, network: PsicNetwork, x: Tensor) -> None:

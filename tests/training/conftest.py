@@ -10,7 +10,7 @@ from PIL import Image
 
 from psic_cli.networks.network import NetworkConfig
 from psic_cli.training import protection, shield
-from psic_cli.training.config import DataConfig, ProtectionConfig, StageConfig, TrainingConfig
+from psic_cli.training.config import CompressionConfig, DataConfig, ProtectionConfig, TrainingConfig
 from psic_cli.training.data import is_held_out
 from tests.training.models import SmallModel
 
@@ -63,7 +63,7 @@ def config(photos) -> TrainingConfig:
         save_every=1000,
         data=DataConfig(photos=[str(photos)]),
         network=SMALL,
-        compression=StageConfig(steps=6, batch=2, crop=64, warm_up=2),
+        compression=CompressionConfig(steps=6, batch=2, crop=64, warm_up=2),
         protection=ProtectionConfig(steps=0),
     )
 

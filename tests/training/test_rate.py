@@ -148,3 +148,22 @@ def test_symbols_are_counted_while_training_and_shape_the_tables(parts, tmp_path
     scale = int(seen.argmax())
     share = np.diff(tables.row(scale))[-int(tables.offsets[scale])] / TOTAL
     assert share == pytest.approx(float(rate.counts[scale, 0] / seen[scale]), rel=0.01)
+
+
+def test_the_density_of_z_is_learned_from_a_trained_encoder(parts):
+    network, _ = parts
+    x = torch.stack([to_tensor(smooth_picture(seed, 128, 128)) for seed in range(8)])
+    afresh = RateModel(SMALL.hyper_latents)
+    with torch.no_grad():
+        z = clamp_z(network.analyse(x)[1])
+        before = -afresh.prior.eval()(z)[1].log2().sum()
+        afresh.prior.train()
+    afresh.fit_prior(network, x)
+    with torch.no_grad():
+        after = -afresh.prior.eval()(z)[1].log2().sum()
+    entropy = 0.0
+    for channel in z.transpose(0, 1).flatten(1).round():
+        counts = channel.unique(return_counts=True)[1].float()
+        entropy += float(-(counts * (counts / counts.sum()).log2()).sum())
+    assert after < 0.9 * before
+    assert entropy <= after <= 1.3 * entropy

@@ -1,0 +1,66 @@
+"""The first stage's loss: rate, distortion, and what models read in the full version."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from psic_cli.training.compression import CompressionStage
+from psic_cli.training.config import TrainingConfig
+from psic_cli.training.loop import Run
+
+TOP = 63  # of the quality levels
+
+
+def stage(config: TrainingConfig, folder, readable: float) -> CompressionStage:
+    config = dataclasses.replace(
+        config,
+        compression=dataclasses.replace(config.compression, readable=readable, batch=1),
+        protection=dataclasses.replace(config.protection, vlps=["fake:one", "fake:two"]),
+    )
+    return CompressionStage(Run(config, folder, "cpu"), fresh=True)
+
+
+def loss_at(made: CompressionStage, level: int, monkeypatch) -> tuple[torch.Tensor, dict[str, float]]:
+    """Of the same batch with the same noise each time."""
+    made.source.load_state(make_state(made))
+    monkeypatch.setattr(torch, "randint", lambda _, size, device: torch.full(size, level))
+    torch.manual_seed(6)
+    return made.loss()
+
+
+def make_state(made: CompressionStage) -> dict:
+    return type(made.source)(made.source.pictures, [64], seed=7).state()
+
+
+@pytest.mark.parametrize(("level", "share"), [(0, 0.0), (21, 2 / 3), (TOP, 1.0)])
+def test_what_models_misread_counts_in_shares_of_the_square_error_and_less_at_low_quality(
+    config, small_scale, tmp_path, monkeypatch, level, share
+):
+    blind, reading = (stage(config, tmp_path, readable) for readable in (0.0, 3.0))
+    reading.run.network.load_state_dict(blind.run.network.state_dict())
+    reading.run.rate.load_state_dict(blind.run.rate.state_dict())
+    (plain, figures), (with_reading, more) = (loss_at(made, level, monkeypatch) for made in (blind, reading))
+    assert figures == {key: more[key] for key in figures}
+    weight = 0.0016 * (0.05 / 0.0016) ** (level / TOP)
+    scale = weight * (0.0089 / weight) ** 0.4
+    added = share * 3.0 * more["misread"] * scale * more["mse255"]
+    assert more["misread"] > 0.001
+    assert (with_reading - plain).item() == pytest.approx(added, rel=1e-3, abs=1e-6)
+
+
+def test_encoder_and_synthesis_learn_what_models_read(config, small_scale, tmp_path, monkeypatch):
+    gradients = []
+    for readable in (0.0, 3.0):
+        made = stage(config, tmp_path, readable)
+        loss_at(made, TOP, monkeypatch)[0].backward()
+        gradients.append([made.run.network.g_a.stem.weight.grad, made.run.network.g_s.to_pixels.weight.grad])
+    for without, reading in zip(*gradients, strict=True):
+        assert without is not None
+        assert reading is not None
+        assert not torch.equal(without, reading)
+
+
+def test_validation_tells_what_models_misread_if_training_asks_them(config, small_scale, tmp_path):
+    assert {"bpp32", "psnr32", "misread32"} < stage(config, tmp_path, 1.0).validate().keys()
+    assert "misread32" not in stage(config, tmp_path, 0.0).validate()
