@@ -33,6 +33,7 @@ SEALED_AFTER = 0.5
 READ_FROM = (
     0.5  # of the quality levels: below, readability counts less and less, there the machine version is for models
 )
+FITTED_TO, STARTED_FROM = 40, 2  # batches: the density of z, where an exported model goes on, and an untrained network
 LOOKED_AT = 0.5  # share of a batch that a model reads, to save time
 
 
@@ -68,11 +69,10 @@ class CompressionStage:
         self.readers = Surrogates(run.config.protection.vlps if self.config.readable else [], run.device)
         self.generator = np.random.default_rng(run.config.seed + 1000 * distributed.rank() + 2)
         if fresh:
-            x = self.source.next_batch((40 if run.config.start_from else 2) * self._pixels)
             if run.config.start_from:
-                run.rate.fit_prior(run.network, x)
+                run.rate.fit_prior(run.network, self.source.next_batch(FITTED_TO * self._pixels))
             else:
-                run.rate.start_from(run.network, x)
+                run.rate.start_from(run.network, self.source.next_batch(STARTED_FROM * self._pixels))
 
     @property
     def _pixels(self) -> int:
@@ -121,8 +121,7 @@ class CompressionStage:
             misread = _misread(self.readers.draw(1, self.generator), x[:count], x_hat[:count])
             quality = level.float() / (config.network.levels - 1)
             worth = self.config.readable * weight * 255**2 * mse.detach() * share * (quality / READ_FROM).clamp_max(1)
-            worth = worth[:count]
-            loss = loss + (worth * misread).mean()
+            loss = loss + (worth[:count] * misread).mean()
             figures["misread"] = misread.mean().item()
         return loss, figures
 

@@ -288,8 +288,13 @@ def train(config: TrainingConfig, folder: Path, device: str = "cpu") -> Run:
     from psic_cli.training.compression import CompressionStage
     from psic_cli.training.protection import ProtectionStage
 
-    if config.protection.steps and not config.protection.vlps:  # now rather than after the first stage
-        raise InputError("protection needs a vision-language model to protect against", "name some: vlps = [...]")
+    if not config.protection.vlps:  # now rather than after the first stage
+        if config.protection.steps:
+            raise InputError("protection needs a vision-language model to protect against", "name some: vlps = [...]")
+        if config.compression.steps and config.compression.readable:
+            raise InputError(
+                "a readable full version needs a vision-language model that reads", "vlps = [...] names it"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     device = distributed.join(device)
     torch.set_flush_denormal(True)

@@ -96,6 +96,13 @@ def test_a_configuration_without_models_to_protect_against_is_refused_at_once(pr
     assert not (tmp_path / "run").exists()
 
 
+def test_a_readable_full_version_without_models_that_read_is_refused_at_once(config, tmp_path):
+    config = dataclasses.replace(config, compression=dataclasses.replace(config.compression, readable=1.0))
+    with pytest.raises(InputError, match="model that reads"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_numbers_of_the_process_are_as_small_after_training_as_before(config, tmp_path):
     train(dataclasses.replace(config, compression=dataclasses.replace(config.compression, steps=1)), tmp_path / "run")
     assert sys.float_info.min / 2 > 0
