@@ -163,7 +163,7 @@ def retrieval(figures: Figures) -> str:
         rows.append([*cells, *(percent(row[f"attack_success_{direction}"]) for direction in directions)])
     columns = ["model", "version"]
     for direction in directions:
-        first, *others = (depth.upper() for depth in found[0][direction])
+        first, *others = (depth.replace("r", "R@") for depth in found[0][direction])
         columns += [f"{direction.replace('_', ' ')} {first}", *others]
     return table([*columns, "ASR to text", "ASR to image"], rows)
 
