@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from psic_cli import zoo
 from psic_cli.errors import InputError
 from psic_cli.shell import streams
+from psic_cli.shell.markdown import table
 
 _MODELS = "--vlp witness:lite0 --vlp witness:lite2"
 COMMANDS = {  # file -> what measures it, in the folder of the data
@@ -74,11 +75,11 @@ class Figures:
         return [row for name in ("machine", "imagenet") for row in self.found[name]["classification"]["machine"]]
 
 
-def read(folder: Path, model: Path) -> Figures:
+def read(folder: Path, card: zoo.Card) -> Figures:
     """The files of all COMMANDS in `folder`. InputError if one is missing or was measured with other weights than the
-    model's.
+    card's.
     """
-    expected = zoo.read_card(model).weights_hash.hex()
+    expected = card.weights_hash.hex()
     found = {}
     for name, command in COMMANDS.items():
         path = folder / f"{name}.json"
@@ -88,27 +89,24 @@ def read(folder: Path, model: Path) -> Figures:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: not results of psic: {error}", hint=f"{command} -o {path.name}") from error
         if weights != expected:
-            raise InputError(f"{path} was measured with weights {weights}, {model} has {expected}")
+            raise InputError(f"{path} was measured with weights {weights}, {card.path} has {expected}")
     return Figures(found)
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Markdown."""
-    heading = list(columns)
-    lines = [" | ".join(cells) for cells in (heading, *rows)]
-    return "\n".join([f"| {lines[0]} |", "|---" * len(heading) + "|", *(f"| {line} |" for line in lines[1:])]) + "\n"
-
-
-def number(interval: Row | None, digits: int = 3, unit: float = 1) -> str:
-    """The value and its interval; a dash for what is unknown. unit: 0.01 for percent."""
-    if interval is None:
-        return "-"
-    value, low, high = (f"{interval[key] / unit:.{digits}f}" for key in ("value", "low", "high"))
-    return f"{value}{' %' if unit == 0.01 else ''} ({low}..{high})"
+def number(interval: Row, digits: int = 3) -> str:
+    """The value and its interval."""
+    return f"{interval['value']:.{digits}f} ({interval['low']:.{digits}f}..{interval['high']:.{digits}f})"
 
 
 def percent(interval: Row | None) -> str:
+    """A share; a dash for what is unknown."""
     return "-" if interval is None else f"{100 * interval['value']:.0f} %"
+
+
+def share(interval: Row | None) -> str:
+    """A share and its interval; a dash for what is unknown."""
+    around = "" if interval is None else f" ({100 * interval['low']:.0f}..{100 * interval['high']:.0f})"
+    return percent(interval) + around
 
 
 def rates(figures: Figures) -> str:
@@ -138,9 +136,9 @@ def peers(figures: Figures) -> str:
 def classification(figures: Figures) -> str:
     rows: dict[str, list[str]] = {}
     for row in figures.zero_shot:  # models one behind the other, each with all versions
-        share = "" if row["version"] == "original" else f" ({percent(row['kept'])})"
+        kept = "" if row["version"] == "original" else f" ({percent(row['kept'])})"
         cells = rows.setdefault(row["version"], [row["version"]])
-        cells += [f"{row['top1']['value']:.3f}{share}", percent(row["attack_success"])]
+        cells += [f"{row['top1']['value']:.3f}{kept}", percent(row["attack_success"])]
     return table(["version", *(cell for model in figures.models for cell in (model, "ASR"))], rows.values())
 
 
@@ -173,7 +171,7 @@ def attacks(figures: Figures) -> str:
     for row in figures.found["attacks"]["attacks"]["outcomes"]:
         cells = rows.setdefault(row["attack"], [row["attack"]])
         cells += [f"{row[key]['value']:.3f}" for key in ("original", "protected")]
-        cells.append(number(row["remaining"], 0, 0.01))
+        cells.append(share(row["remaining"]))
     columns = [cell for model in figures.models for cell in (f"{model} original", "protected", "drop that remains")]
     return table(["attack", *columns], rows.values())
 
@@ -184,7 +182,7 @@ def agreement(figures: Figures) -> str:
     for row in figures.found["large"]["agreement"]:
         if row["version"] in SHOWN:
             places[f"{row['model']}, {row['side']} px"] = None
-            rows.setdefault(row["version"], [row["version"]]).append(number(row["agreement"], 0, 0.01))
+            rows.setdefault(row["version"], [row["version"]]).append(share(row["agreement"]))
     return table(["version", *places], rows.values())
 
 
@@ -248,11 +246,10 @@ def renewed(page: str, figures: Figures) -> str:
 
 def publish(folder: Path, root: Path) -> None:
     """Write the figures into the pages and the card of a checkout. InputError as in `read` and `renewed`."""
-    figures = read(folder, root / MODEL)
-    card = root / MODEL / zoo.CARD_FILE
-    contents = {**json.loads(card.read_text("utf-8")), "measured": measured(figures)}
+    card = zoo.read_card(root / MODEL)
+    figures = read(folder, card)
     written = {root / page: renewed((root / page).read_text("utf-8"), figures) for page in PAGES}
-    written[card] = json.dumps(contents, indent=2) + "\n"
+    written[card.path / zoo.CARD_FILE] = json.dumps({**card.data, "measured": measured(figures)}, indent=2) + "\n"
     for path, text in written.items():
         streams.write_file(path, text.encode(), overwrite=True)
 

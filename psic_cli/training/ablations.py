@@ -16,7 +16,7 @@ from typing import Any
 
 from psic_cli import zoo
 from psic_cli.errors import InputError
-from psic_cli.shell import streams
+from psic_cli.shell import markdown, streams
 from psic_cli.shell.terminal import terminal
 from psic_cli.training.config import load_config
 
@@ -57,14 +57,11 @@ def figures(log: Path) -> dict[str, Any]:
 
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Markdown; what a run did not measure is a dash."""
-    lines = [
-        "| run | " + " | ".join(heading for heading, _, _ in COLUMNS) + " |",
-        "|---" * (len(COLUMNS) + 1) + "|",
-    ]
-    for name, found in rows.items():
-        cells = [form.format(found[key]) if key in found else "-" for _, key, form in COLUMNS]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    cells = (
+        [name, *(form.format(found[key]) if key in found else "-" for _, key, form in COLUMNS)]
+        for name, found in rows.items()
+    )
+    return markdown.table(["run", *(heading for heading, _, _ in COLUMNS)], cells)
 
 
 def run_all(folder: Path, output: Path, only: list[str], device: str) -> str:
