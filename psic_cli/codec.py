@@ -39,9 +39,9 @@ from psic_cli.bitstream.reader import Reader, pack_varint
 from psic_cli.errors import ConditionError, FormatError, InputError
 from psic_cli.networks.cltg import Condition
 from psic_cli.networks.context_model import STEPS
-from psic_cli.networks.entropy_model import Z_MAX
+from psic_cli.networks.entropy_model import Z_MAX, clamp_z
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE, Prediction, clamp_z
+from psic_cli.networks.network import PICTURE_MULTIPLE, Prediction
 from psic_cli.picture import Picture
 
 MAX_PIXELS = 200_000_000
@@ -162,7 +162,7 @@ def decode(
         strength=shield if version is Version.PROTECTED else 0.0,
         machine=1.0 if version is Version.MACHINE else 0.0,
         short_side=min(header.width, header.height),
-        quality=level.item() / (network.config.levels - 1),
+        quality=network.config.quality(level).item(),
     )
     asked = condition.tensor(network.config.largest_side).to(device)
     symbols = torch.from_numpy(latents.y)[None].float().to(device)

@@ -27,6 +27,7 @@ from psic_cli.networks.entropy_model import (
     MEAN_MAX,
     WEIGHT_BITS,
     IntegerConv2d,
+    accumulate,
     activate,
     require_exact,
     round_through,
@@ -123,15 +124,13 @@ class ContextModel(nn.Module):
         for row, column in PLACES:
             here_expected = expected[..., row::2, column::2]
             height, width = here_expected.shape[-2:]
-            seen = bias[:, None].expand(len(symbols), -1, height * width)
+            terms = []
             for a, b in itertools.product(range(near.kernel), repeat=2):
                 i, j = row + a - near.kernel // 2, column + b - near.kernel // 2  # -1..2, from the cell's corner
-                place = (i % 2, j % 2)
                 top, left = 1 + i // 2, 1 + j // 2
-                shifted = cells[place][..., top : top + height, left : left + width].flatten(2)
-                rows = weight[:, known[(slice(None), *place)], a, b]
-                seen = torch.baddbmm(seen, rows.expand(len(symbols), -1, -1), shifted)
-            h = self._activated(seen.unflatten(2, (height, width)), here_expected)
+                shifted = cells[i % 2, j % 2][..., top : top + height, left : left + width]
+                terms.append((weight[:, known[:, i % 2, j % 2], a, b], shifted))
+            h = self._activated(accumulate(bias, terms), here_expected)
             h = activate(inner(h), inner.accumulator_bits - ACTIVATION_BITS)
             channels = torch.nonzero(wanted[:, row, column])[:, 0]
             mean, scale = last(h, torch.cat([channels, channels + len(wanted)])).chunk(2, dim=1)

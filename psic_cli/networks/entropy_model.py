@@ -10,6 +10,9 @@ describes the same network for other readers.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -36,6 +39,11 @@ def round_through(x: Tensor) -> Tensor:
     return x + (rounded - x.detach()) if x.requires_grad else rounded
 
 
+def clamp_z(z: Tensor) -> Tensor:
+    """Round z to the symbols that are coded, -127..127."""
+    return torch.floor(z + 0.5).clamp(-Z_MAX, Z_MAX)
+
+
 def scale_of_index(index: Tensor) -> Tensor:
     """Standard deviation for a (possibly fractional) table index 0..63."""
     return SMALLEST_SCALE * torch.exp(index * LOG_SCALE_STEP)
@@ -44,9 +52,8 @@ def scale_of_index(index: Tensor) -> Tensor:
 class IntegerConv2d(nn.Module):
     """Stride-1 convolution with integer weights over integer inputs; zero padding keeps the size.
 
-    Parameters are real numbers in training; `weight * 2^9` is rounded on every use. In evaluation it is a sum of plain
-    matrix products, one for each place of the kernel: no kernel library may choose a fast algorithm (Winograd, FFT)
-    that works with fractions.
+    Parameters are real numbers in training; `weight * 2^9` is rounded on every use. In evaluation it is a sum of
+    products, one for each place of the kernel.
 
     Args:
         input_bits: fractional bits of the input integers.
@@ -82,12 +89,25 @@ class IntegerConv2d(nn.Module):
             return F.conv2d(x, weight, bias, padding=self.kernel // 2)
         height, width, margin = *x.shape[-2:], self.kernel // 2
         padded = F.pad(x, (margin, margin, margin, margin))
-        acc = bias[:, None].expand(len(x), -1, height * width)
-        for a in range(self.kernel):
-            for b in range(self.kernel):
-                shifted = padded[:, :, a : a + height, b : b + width].flatten(2)
-                acc = torch.baddbmm(acc, weight[:, :, a, b].expand(len(x), -1, -1), shifted)
-        return acc.unflatten(2, (height, width))
+        return accumulate(
+            bias,
+            (
+                (weight[:, :, a, b], padded[:, :, a : a + height, b : b + width])
+                for a, b in itertools.product(range(self.kernel), repeat=2)
+            ),
+        )
+
+
+def accumulate(bias: Tensor, terms: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """bias [O], and pairs of weights [O, I] and planes [B, I, h, w] -> bias + the sum of products, [B, O, h, w].
+
+    Plain matrix products: no kernel library may choose a fast algorithm (Winograd, FFT) that works with fractions.
+    """
+    acc = bias[:, None]
+    for weight, x in terms:
+        size = x.shape[-2:]
+        acc = torch.baddbmm(acc, weight.expand(len(x), -1, -1), x.flatten(2))
+    return acc.unflatten(2, size)
 
 
 def activate(accumulator: Tensor, shift: int) -> Tensor:

@@ -29,7 +29,6 @@ from psic_cli.networks.entropy_model import (
     GAIN_BITS,
     MEAN_BITS,
     WEIGHT_BITS,
-    Z_MAX,
     FrozenScaling,
     HyperAnalysis,
     HyperSynthesis,
@@ -72,6 +71,10 @@ class NetworkConfig:
     def public(self) -> int:
         """Channels of y that are coded in the open, the first ones."""
         return self.latents - self.private
+
+    def quality(self, level: Tensor) -> Tensor:
+        """Levels [B] as 0 (smallest file) to 1 (best)."""
+        return level / (self.levels - 1)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -240,6 +243,8 @@ class PsicNetwork(nn.Module):
         more.
         """
         steps, model = self.step_of_each(prediction), self.context_models()[step - 1]
+        if not self.training:
+            steps = steps[:, :2, :2]  # all cells of 2x2 are coded alike
         public = (torch.arange(len(steps), device=steps.device) < self.config.public)[:, None, None]
         known, wanted = public & (steps < step), steps == step
         if self.training:
@@ -248,8 +253,7 @@ class PsicNetwork(nn.Module):
             mean = prediction.mean + mean * (public & wanted)
             return Prediction(mean, scale_index(prediction.index, index * wanted), prediction.features)
         mean, index = prediction.mean.clone(), prediction.index.clone()
-        cell = (slice(None), slice(2), slice(2))
-        for found in model.corrections(symbols, prediction.features, prediction.index, known[cell], wanted[cell]):
+        for found in model.corrections(symbols, prediction.features, prediction.index, known, wanted):
             mean_here, index_here = (of_all[..., found.row :: 2, found.column :: 2] for of_all in (mean, index))
             index_here[:, found.channels] = scale_index(index_here[:, found.channels], found.index)
             coded = found.channels[found.channels < self.config.public]
@@ -329,11 +333,6 @@ def is_protected(condition: Tensor) -> bool:
 def is_large(short_side: int) -> bool:
     """Whether what protects a picture of that size, in pixels, is drawn on a thumbnail."""
     return short_side > THUMBNAIL
-
-
-def clamp_z(z: Tensor) -> Tensor:
-    """Round z to the symbols that are coded, -127..127."""
-    return torch.floor(z + 0.5).clamp(-Z_MAX, Z_MAX)
 
 
 def thumbnail(x: Tensor) -> Tensor:

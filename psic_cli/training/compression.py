@@ -14,7 +14,7 @@ from psic_cli.networks.cltg import CONDITIONS
 from psic_cli.training import distributed
 from psic_cli.training.data import CropSource, read_large, read_photos, to_tensor
 from psic_cli.training.diversity import resize
-from psic_cli.training.losses import recognition, shown
+from psic_cli.training.losses import misread, shown
 from psic_cli.training.private import make_private
 from psic_cli.training.shield import Surrogates
 from psic_cli.vlp.interface import VisionLanguageModel
@@ -118,11 +118,11 @@ class CompressionStage:
         loss = ((bpp + weight * 255**2 * mse) * share).mean()
         if self.config.readable:
             count = math.ceil(LOOKED_AT * len(x))
-            misread = _misread(self.readers.draw(1, self.generator), x[:count], x_hat[:count])
-            quality = level.float() / (config.network.levels - 1)
-            worth = self.config.readable * weight * 255**2 * mse.detach() * share * (quality / READ_FROM).clamp_max(1)
-            loss = loss + (worth[:count] * misread).mean()
-            figures["misread"] = misread.mean().item()
+            lost = _misread(self.readers.draw(1, self.generator), x[:count], x_hat[:count])
+            faded = (config.network.quality(level) / READ_FROM).clamp_max(1)
+            worth = self.config.readable * weight * 255**2 * mse.detach() * share * faded
+            loss = loss + (worth[:count] * lost).mean()
+            figures["misread"] = lost.mean().item()
         return loss, figures
 
     @torch.no_grad()
@@ -151,11 +151,9 @@ class CompressionStage:
 
 
 def _misread(models: Sequence[VisionLanguageModel], x: Tensor, x_hat: Tensor) -> Tensor:
-    """1 - cosine between what models see in originals and in decoded pictures [B, 3, H, W], their mean: [B]."""
+    """How far models misread decoded pictures of originals, [B, 3, H, W] both: see `losses.misread`."""
     with torch.autocast(x.device.type, torch.bfloat16):
-        with torch.no_grad():
-            originals = [model.encode_image(x) for model in models]
-        return 1 - recognition(models, shown(x_hat), originals)
+        return misread(models, shown(x_hat), x)
 
 
 def _middle(x: Tensor, side: int) -> Tensor:

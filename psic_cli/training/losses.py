@@ -89,6 +89,15 @@ def added_distortion(x_hat: Tensor, x_full: Tensor, x: Tensor, seen: Tensor, rep
     return ((worse + GRID * repeated + LEAST) / (full + LEAST)).sqrt() - 1
 
 
+def misread(vlps: Sequence[VisionLanguageModel], pictures: Tensor, x: Tensor) -> Tensor:
+    """1 - cosine between what the models see in pictures [B, 3, H, W] and in originals x [B, 3, H, W], the mean over
+    models: [B].
+    """
+    with torch.no_grad():
+        originals = [vlp.encode_image(x) for vlp in vlps]
+    return 1 - recognition(vlps, pictures, originals)
+
+
 def recognition(vlps: Sequence[VisionLanguageModel], pictures: Tensor, originals: list[Tensor]) -> Tensor:
     """Cosine between what the models see and what they saw in the original, the mean over models: [B], to be minimised.
 

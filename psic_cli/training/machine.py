@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from psic_cli.training.diversity import resize
-from psic_cli.training.losses import recognition
+from psic_cli.training.losses import misread, recognition
 from psic_cli.vlp.interface import VisionLanguageModel
 
 CROP_SHARE = (0.3, 0.7)  # side of a crop, of the picture's
@@ -87,7 +87,4 @@ def machine_loss(
         view = crops(random_boxes(len(x), CROP_SHARE, square=True, generator=generator), SIDE)
     else:
         view = objects(random_boxes(len(x), BOX_SHARE, square=False, generator=generator))
-    with torch.no_grad():
-        seen = view(x)
-        expected = [model.encode_image(seen) for model in models]
-    return 1 - recognition(models, view(decoded), expected)
+    return misread(models, view(decoded), view(x))

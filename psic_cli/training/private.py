@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from psic_cli.networks.entropy_model import LatentScaling
-from psic_cli.networks.network import PsicNetwork, clamp_z
+from psic_cli.networks.entropy_model import LatentScaling, clamp_z
+from psic_cli.networks.network import PsicNetwork
 from psic_cli.training.data import CropSource, is_held_out, list_pictures, read_rgb
 
 if TYPE_CHECKING:

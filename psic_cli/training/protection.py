@@ -192,7 +192,7 @@ class ProtectionStage:
         seen = self.journey(shown(x_protected))
         misled, cosine = shield_loss(models, seen, originals, captions, self.config.uaeo_weight)
         shield = self.SHIELD * (strength[:, 0] * misled).mean()
-        quality = self.versions.quality(level)
+        quality = self.run.network.config.quality(level)
         allowed = allowed_loss(-full.detach(), self.config.budget_db, strength[:, 0], quality)
         # In decibels where the limit is reached, so that all pictures weigh alike there.
         seen_by_people = visible(x)
@@ -255,7 +255,7 @@ class ProtectionStage:
             x_machine = self.versions.decode(latents.full, x.shape[2], level, none, none + 1)
             pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
             lost = machine.machine_loss(models, shown(x_machine), x, originals, number, self.generator)
-            worth = self.MACHINE * (1 - MACHINE_FALLS * self.versions.quality(level))
+            worth = self.MACHINE * (1 - MACHINE_FALLS * self.run.network.config.quality(level))
             return (worth * lost + pixels).mean()
         if turn == FULL_EVERY and self.run.network.g_p is None:
             kept = self.READABLE * (1 - recognition(models, shown(x_full), originals)).mean()

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from psic_cli.networks.cltg import WITNESS_SIDE
-from psic_cli.networks.entropy_model import scale_of_index
+from psic_cli.networks.entropy_model import clamp_z, scale_of_index
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE, PsicNetwork, clamp_z, enlarged, is_large
+from psic_cli.networks.network import PICTURE_MULTIPLE, PsicNetwork, enlarged, is_large
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,5 @@ class Versions:
         """Conditions [B, 4] of square pictures. Levels [B], strength and machine [B, 1]."""
         machine = torch.zeros_like(strength) if machine is None else machine
         scale = math.log2(side / WITNESS_SIDE) if self.scale_condition else 0.0
-        quality = self.quality(level).to(strength.dtype)[:, None]
+        quality = self.network.config.quality(level).to(strength.dtype)[:, None]
         return torch.cat([strength, machine, torch.full_like(strength, scale), quality], dim=1)
-
-    def quality(self, level: Tensor) -> Tensor:
-        """Levels [B] as 0 (smallest file) to 1 (best)."""
-        return level / (self.network.config.levels - 1)

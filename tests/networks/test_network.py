@@ -8,7 +8,8 @@ from torch import Tensor
 
 from psic_cli.networks.cltg import Condition
 from psic_cli.networks.context_model import STEPS
-from psic_cli.networks.network import SYMBOL_MAX, NetworkConfig, PsicNetwork, clamp_z
+from psic_cli.networks.entropy_model import clamp_z
+from psic_cli.networks.network import SYMBOL_MAX, NetworkConfig, PsicNetwork
 
 SMALL = NetworkConfig(
     width=32,

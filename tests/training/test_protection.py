@@ -10,9 +10,9 @@ import torch
 
 from psic_cli import codec, zoo
 from psic_cli.codec import Version
-from psic_cli.networks.entropy_model import scale_of_index
+from psic_cli.networks.entropy_model import clamp_z, scale_of_index
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PsicNetwork, clamp_z
+from psic_cli.networks.network import PsicNetwork
 from psic_cli.picture import Picture
 from psic_cli.training import protection
 from psic_cli.training.config import TrainingConfig

@@ -10,8 +10,9 @@ from safetensors.numpy import load as load_arrays
 from psic_cli import codec, zoo
 from psic_cli.bitstream.container import quality_level
 from psic_cli.bitstream.tables import SCALES, TOTAL, TableSet
+from psic_cli.networks.entropy_model import clamp_z
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PsicNetwork, clamp_z
+from psic_cli.networks.network import PsicNetwork
 from psic_cli.picture import Picture
 from psic_cli.training.data import to_tensor
 from psic_cli.training.export import export
