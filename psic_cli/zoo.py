@@ -66,6 +66,18 @@ class Model:
     y_tables: TableSet
     device: str
     precision: torch.dtype  # of the synthesis
+    integers: torch.dtype | None = None  # what carries the entropy network's integers; None: whatever is exact
+
+    def integer_type(self) -> torch.dtype:
+        """The float type that carries the entropy network's integers from now on. To be asked for each picture: what is
+        exact depends on switches that a host may turn.
+        """
+        from psic_cli.networks.entropy_model import exact_type
+
+        wanted = self.integers or exact_type(self.device)
+        if wanted != self.network.integer_type:
+            self.network.use_integers(wanted)
+        return wanted
 
 
 def search_path() -> list[Path]:
@@ -163,18 +175,18 @@ def load(
     *,
     device: str = "cpu",
     precision: str = "auto",
-    integers: str = "float64",
+    integers: str = "auto",
 ) -> Model:
     """Find, verify and build a model; the last few are kept.
 
     precision: of the synthesis, auto | float32 | bfloat16. integers: the float type that carries the entropy network's
-    integers, float64 | float32; the result is the same, which `psic info --symbols` lets anybody check. ModelError as
-    in `find_card`, `verify`.
+    integers, auto | float32 | float64; the result is the same, which `psic info --symbols` lets anybody check. "auto"
+    is float32 where its products are exact. ModelError as in `find_card`, `verify`.
     """
     return load_card(find_card(name, weights_hash), device=device, precision=precision, integers=integers)
 
 
-def load_card(card: Card, *, device: str = "cpu", precision: str = "auto", integers: str = "float64") -> Model:
+def load_card(card: Card, *, device: str = "cpu", precision: str = "auto", integers: str = "auto") -> Model:
     """`load` for a card that is at hand already."""
     return _load(card, device, precision, integers)
 
@@ -200,5 +212,8 @@ def _load(card: Card, device: str, precision: str, integers: str) -> Model:
         z_tables, y_tables = TableSet.from_arrays(arrays, "tables.z"), TableSet.from_arrays(arrays, "tables.y")
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: the weights do not fit their card: {error}") from error
-    network.to(device).to(memory_format=torch.channels_last).use_integers(getattr(torch, integers))
-    return Model(card, network, z_tables, y_tables, device, choose_precision(precision, device))
+    network.to(device).to(memory_format=torch.channels_last)
+    carrier = None if integers == "auto" else getattr(torch, integers)
+    model = Model(card, network, z_tables, y_tables, device, choose_precision(precision, device), carrier)
+    model.integer_type()
+    return model

@@ -76,3 +76,13 @@ def test_integers_are_the_same_in_every_setting_of_a_processor(name):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_integers_are_the_same_on_a_gpu():
     check(integers_in_a_process("--device", "cuda")["integers"])
+
+
+def test_a_host_that_allows_less_precise_products_gets_the_same_integers():
+    expected = predictions(zoo.load("tiny"))
+    model = zoo.load("tiny")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert predictions(model) == expected
+        assert model.network.integer_type == torch.float64
+    assert predictions(model) == expected
+    assert model.network.integer_type == torch.float32

@@ -1,11 +1,11 @@
 """What the entropy coder is told: integers only, so that every machine chooses the same tables.
 
 z symbols -> `HyperSynthesis` -> for each latent a mean and a scale -> `LatentScaling` (quality level) -> a mean in
-fixed point and a table index, which context_model.py corrects for the second coding step. Everything between is integer
+fixed point and a table index, which context_model.py corrects for the later coding steps. Everything between is integer
 arithmetic, carried in floating-point tensors whose values stay exact: below 2^24 in float32, below 2^53 in float64
-("Integer Networks for Data Compression with Latent-Variable Models", Balle et al., ICLR 2019). Training runs the same
-arithmetic with straight-through gradients, so there is no float twin that could drift away. bitstream/FORMAT.md
-describes the same network for other readers.
+(`exact_type` chooses). After "Integer Networks for Data Compression with Latent-Variable Models" (Balle et al., ICLR
+2019). Training runs the same arithmetic with straight-through gradients, so there is no float twin that could drift
+away. bitstream/FORMAT.md describes the same network for other readers.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ INDEX_SHARE = 16  # table indexes per unit of the network's scale output
 MEAN_SHARE = 8  # latent units per unit of the network's mean output
 Z_MAX = 127
 EXACT_LIMIT = 2**24 - 2**12  # float32 is exact below 2^24; the rest is room for what rounding adds
+PROBED = 128  # channels and places: as many as kernels for large products are used for
+PROBE = 2**16 + 2**8 + 1  # 17 bits: more than TF32 has, or two bfloat16; times an activation it stays below 2^24
 LOG_SCALE_STEP = torch.log(torch.tensor(LARGEST_SCALE / SMALLEST_SCALE)).item() / (N_SCALES - 1)
 
 
@@ -108,6 +110,20 @@ def accumulate(bias: Tensor, terms: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
         size = x.shape[-2:]
         acc = torch.baddbmm(acc, weight.expand(len(x), -1, -1), x.flatten(2))
     return acc.unflatten(2, size)
+
+
+def exact_type(device: str | torch.device) -> torch.dtype:
+    """The quickest float type in which `accumulate` is exact: float32, or float64 where this process lets less precise
+    products take float32's place (bfloat16, TF32, autocast).
+
+    To be asked for each picture: the switches are the host's, and a wrong symbol costs it the rest of the file.
+    """
+    numbers = torch.arange(PROBED, device=device, dtype=torch.float64)
+    weight = PROBE * torch.eye(PROBED, device=device, dtype=torch.float64)
+    weight = weight - (PROBE - 1) * weight.roll(1, 0) / PROBE
+    x = (numbers[:, None] * 89 + numbers * 55).remainder(ACTIVATION_MAX + 1)[None, :, :, None]
+    quick = accumulate(numbers.float(), [(weight.float(), x.float())])
+    return torch.float32 if torch.equal(quick.double(), accumulate(numbers, [(weight, x)])) else torch.float64
 
 
 def activate(accumulator: Tensor, shift: int) -> Tensor:
