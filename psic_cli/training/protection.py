@@ -34,7 +34,7 @@ SIDES = [224, 224, 224, 256, 320, 448]  # pixels, one is drawn for each batch
 LARGE_SIDES = [640, 896, 1280]  # also drawn, the larger the less often, where the data has large photos
 PICTURE_PIXELS = 224 * 224  # that count as one picture of a batch
 FULL_EVERY = 2  # steps; the full version is learned in one of so many, with as much more weight: half the price
-EXTRA_EVERY = 4  # machine and forced decodes take turns, each in one step of so many
+EXTRA_EVERY = 2  # steps; the machine version's turn, and the forced decode's where all versions share a synthesis
 # Ranges of quality levels and of picture sizes, each with budgets of its own: what a shield costs differs between them
 BANDS = 4
 SIZES = [THUMBNAIL, 640]  # pixels: up to the first, up to the second, larger
@@ -249,23 +249,25 @@ class ProtectionStage:
         originals: list[Tensor],
     ) -> Tensor | None:
         """Loss of the version whose turn it is, if any."""
-        turn, none = self.steps % EXTRA_EVERY, torch.zeros(len(x), 1, device=x.device)
-        number = self.steps // EXTRA_EVERY
-        if turn == 0:
-            x_machine = self.versions.decode(latents.full, x.shape[2], level, none, none + 1)
-            pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
-            lost = machine.machine_loss(models, shown(x_machine), x, originals, number, self.generator)
-            worth = self.MACHINE * (1 - MACHINE_FALLS * self.run.network.config.quality(level))
-            return (worth * lost + pixels).mean()
-        if turn == FULL_EVERY and self.run.network.g_p is None:
+        number, between = divmod(self.steps, EXTRA_EVERY)
+        if between:
+            return None
+        none = torch.zeros(len(x), 1, device=x.device)
+        shared = self.run.network.g_p is None  # with the full version, whose forced decode then has a turn too
+        if number % 2 and shared:
             kept = self.READABLE * (1 - recognition(models, shown(x_full), originals)).mean()
             if not self.config.forced_weight:
                 return kept
             # Both have the full version's condition: what spoils one must not spoil the other.
-            y_hat = latents.forged if number % 2 else latents.public
+            y_hat = latents.forged if number % 4 == 3 else latents.public
             forced = recognition(models, shown(self.versions.decode(y_hat, x.shape[2], level, none)), originals)
             return kept + self.SHIELD * self.config.forced_weight * forced.mean()
-        return None
+        turn = number // 2 if shared else number
+        x_machine = self.versions.decode(latents.full, x.shape[2], level, none, none + 1)
+        pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
+        lost = machine.machine_loss(models, shown(x_machine), x, originals, turn, self.generator)
+        worth = self.MACHINE * (1 - MACHINE_FALLS * self.run.network.config.quality(level))
+        return (worth * lost + pixels).mean()
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -314,6 +316,9 @@ class ProtectionStage:
                         agreement = _understood(group, x_hat, originals)[1]
                         shares.setdefault(f"protected_at_{side}_agree{suffix}", []).append(agreement)
         return {key: sum(found) / len(found) for key, found in shares.items()}
+
+    def finish(self) -> None:
+        """Nothing depends on what this stage has learned."""
 
     def state(self) -> dict[str, Any]:
         return {
