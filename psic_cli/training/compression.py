@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from psic_cli import zoo
 from psic_cli.networks.cltg import CONDITIONS
 from psic_cli.training import distributed
 from psic_cli.training.data import CropSource, read_large, read_photos, to_tensor
@@ -34,6 +36,7 @@ READ_FROM = (
     0.5  # of the quality levels: below, readability counts less and less, there the machine version is for models
 )
 FITTED_TO, STARTED_FROM = 40, 2  # batches: the density of z, where an exported model goes on, and an untrained network
+COUNTED = 70  # batches: symbols of y, at the end
 LOOKED_AT = 0.5  # share of a batch that a model reads, to save time
 
 
@@ -136,6 +139,19 @@ class CompressionStage:
                 for key in found[0]:
                     results[f"{key}{number}{suffix}"] = sum(figures[key] for figures in found) / len(found)
         return results
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Let what depends on the trained weights follow them: the other versions' synthesis of the model that this run
+        started from, which takes over what its full version has learned, and the tables of y.
+        """
+        run, network = self.run, self.run.network.eval()
+        if run.config.start_from and network.g_p is not None:
+            before = zoo.load_card(zoo.read_card(Path(run.config.start_from))).network.g_s
+            for name, learned in network.g_s.named_parameters():
+                change = learned - before.get_parameter(name).to(learned.device)
+                network.g_p.get_parameter(name).add_(change)
+        run.rate.recount(network, (self.source.next_batch(self._pixels) for _ in range(COUNTED)))
 
     def state(self) -> dict[str, Any]:
         return {

@@ -49,6 +49,10 @@ class Stage(Protocol):
 
     def validate(self) -> dict[str, float]: ...
 
+    def finish(self) -> None:
+        """After the last step, with the weights that the run goes on with."""
+        ...
+
     def state(self) -> dict[str, Any]: ...
 
     def load_state(self, state: dict[str, Any]) -> None: ...
@@ -228,6 +232,7 @@ class Progress:
         """What comes next starts from the average."""
         if self.average:
             self.average.exchange()
+        self.stage.finish()
 
 
 def run_stage(run: Run, stage: Stage, resumed: dict[str, Any] | None) -> None:

@@ -6,6 +6,7 @@ Only training needs this; files are coded with the integer tables that export ma
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from psic_cli.networks.entropy_model import (
     LOG_SCALE_STEP,
     MEAN_BITS,
     Z_MAX,
+    clamp_z,
     round_through,
     scale_of_index,
 )
@@ -80,6 +82,20 @@ class RateModel(nn.Module):
         places = index.long() * columns + symbols.abs().clamp_max(COUNTED).long()
         counted = torch.bincount(places.flatten(), minlength=self.counts.numel())
         self.counts.mul_(REMEMBERED).add_(counted.view_as(self.counts))
+
+    @torch.no_grad()
+    def recount(self, network: PsicNetwork, pictures: Iterable[Tensor]) -> None:
+        """Count anew what a trained network, in evaluation mode, makes of batches [B, 3, H, W], at all quality levels.
+
+        What was counted on the way was made by weights that still changed.
+        """
+        self.counts.zero_()
+        for x in pictures:
+            level = torch.randint(network.config.levels, (len(x),), device=x.device)
+            with torch.autocast(x.device.type, torch.bfloat16):
+                y, z = network.analyse(x)
+            symbols, prediction = network.code(y.float(), clamp_z(z.float()), level)
+            self._count(symbols, prediction.index)
 
     def fit_prior(self, network: PsicNetwork, x: Tensor) -> None:
         """Learn the density of z that a trained network makes of pictures x [B, 3, H, W]: an exported model keeps it

@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 import torch
 
+from psic_cli.training import compression
 from psic_cli.training.compression import CompressionStage
 from psic_cli.training.config import TrainingConfig
 from psic_cli.training.data import CropSource
+from psic_cli.training.export import export
 from psic_cli.training.loop import Run
 
 TOP = 63  # of the quality levels
@@ -61,3 +63,32 @@ def test_encoder_and_synthesis_learn_what_models_read(config, small_scale, tmp_p
 def test_validation_tells_what_models_misread_if_training_asks_them(config, small_scale, tmp_path):
     assert {"bpp32", "psnr32", "misread32"} < stage(config, tmp_path, 1.0).validate().keys()
     assert "misread32" not in stage(config, tmp_path, 0.0).validate()
+
+
+def test_the_other_versions_take_over_what_the_full_one_has_learned(config, small_scale, tmp_path, monkeypatch):
+    monkeypatch.setattr(compression, "COUNTED", 1)
+    made = Run(config, tmp_path, "cpu")
+    made.network.give_own_synthesis()
+    assert made.network.g_p is not None
+    torch.nn.init.constant_(made.network.g_p.get_parameter("to_pixels.bias"), 0.25)
+    folder = export(made.network, made.rate, tmp_path / "models" / "own", "own")
+    going_on = stage(dataclasses.replace(config, start_from=str(folder)), tmp_path, 0.0)
+    network = going_on.run.network
+    assert network.g_p is not None
+    with torch.no_grad():
+        network.g_s.get_parameter("to_pixels.bias").add_(0.5)
+    before = {name: value.clone() for name, value in network.g_p.named_parameters()}
+    going_on.finish()
+    for name, value in network.g_p.named_parameters():
+        torch.testing.assert_close(value, before[name] + (0.5 if name == "to_pixels.bias" else 0.0))
+
+
+def test_the_tables_are_counted_anew_with_the_trained_weights(config, small_scale, tmp_path, monkeypatch):
+    monkeypatch.setattr(compression, "COUNTED", 3)
+    made = stage(config, tmp_path, 0.0)
+    made.loss()
+    counts = made.run.rate.counts
+    counts[:, 7] += 1e6
+    made.finish()
+    latents = 3 * made.run.network.config.latents * config.compression.crop**2 // 16**2  # in three batches of one crop
+    assert counts.sum().item() == pytest.approx(latents, rel=0.01)  # what was counted first fades

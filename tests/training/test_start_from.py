@@ -16,7 +16,7 @@ from tests.networks.guides import untrained_guide
 def test_a_run_starts_with_the_network_that_was_exported(tiny_models, tmp_path):
     card = zoo.read_card(tiny_models / "tiny")
     config = TrainingConfig(start_from=str(card.path), network=NetworkConfig(**card.data["network"]))
-    trained = zoo.load("tiny", precision="float32").network
+    trained = zoo.load("tiny", precision="float32", integers="float64").network
     started = Run(config, tmp_path, "cpu").network.eval()
     x = torch.rand(1, 3, 128, 64)
     y, z = trained.analyse(x)
