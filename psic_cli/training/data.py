@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import zlib
 from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -176,16 +177,24 @@ class CropSource(Source):
 
     A network with a wide view that has only seen small crops reads large pictures wrongly. Batches hold about the same
     number of pixels. What is more than twice as large as a crop is shrunk first, by a random factor: at their own size
-    large photos are smoother than what people compress.
+    large photos are smoother than what people compress. Pictures smaller than a crop are not enlarged for it, if there
+    are others. The larger a picture, the more often it is drawn: it has more to show before it repeats itself.
     """
 
     def __init__(self, pictures: list[np.ndarray], crops: list[int], seed: int, device: str = "cpu") -> None:
         super().__init__(pictures, seed, device)
-        self.able = {crop: large_enough(pictures, crop) or list(range(len(pictures))) for crop in crops}
+        self.crops = crops
+        sides = np.array([math.sqrt(rgb.shape[0] * rgb.shape[1]) for rgb in pictures])
+        self.chances = {}
+        for crop in crops:
+            able = np.array([min(rgb.shape[:2]) >= crop for rgb in pictures])
+            chances = sides * able if able.any() else sides
+            self.chances[crop] = chances / chances.sum()
 
     def cut(self, size: int) -> Cut:
-        crop = int(self.generator.choice(list(self.able)))
-        chosen = self.generator.choice(self.able[crop], size=max(1, size // crop**2)).tolist()
+        crop = int(self.generator.choice(self.crops))
+        count = max(1, size // crop**2)
+        chosen = self.generator.choice(len(self.pictures), size=count, p=self.chances[crop]).tolist()
         return Cut(chosen, [self._crop(self.pictures[i], crop) for i in chosen], crop)
 
     def _crop(self, rgb: np.ndarray, crop: int) -> np.ndarray:

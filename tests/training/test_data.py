@@ -130,6 +130,16 @@ def test_large_crops_come_from_pictures_that_are_large_enough():
     assert any(batch.min() == 0 for batch in batches if batch.shape[-1] == 32)
 
 
+def test_pictures_are_drawn_the_more_often_the_larger_they_are():
+    small, large = np.zeros((40, 40, 3), np.uint8), np.full((80, 180, 3), 255, np.uint8)
+    seen = [CropSource([small, large], [32], seed).next_batch(1).max().item() for seed in range(400)]
+    assert np.mean(seen) == pytest.approx(3 / 4, abs=0.07)  # sides of 40 and of 120 pixels, as squares
+
+
+def test_pictures_are_enlarged_where_none_is_large_enough():
+    assert CropSource([np.zeros((40, 40, 3), np.uint8)], [64], seed=0).next_batch(1).shape == (1, 3, 64, 64)
+
+
 def test_large_photos_are_shrunk_by_random_factors():
     columns = np.linspace(0, 255, 400).astype(np.uint8)
     ramp = np.broadcast_to(columns[None, :, None], (400, 400, 3))
@@ -207,3 +217,19 @@ def test_cutting_ahead_changes_no_batch_and_no_state(stop):
         expected = plain.next_batch(size)
         assert torch.equal(ahead.next_batch(size).x, expected.x)
         assert torch.equal(resumed.next_batch(size).x, expected.x)
+
+
+def test_compression_sees_pictures_with_captions_too_in_smaller_crops(config, photos, tmp_path):
+    Image.fromarray(np.full((200, 200, 3), 7, np.uint8)).save(tmp_path / "small.png")
+    rows = [{"split": split, "image": "small.png", "captions": ["small"]} for split in ("train", "val")]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with_pairs = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, pairs=str(tmp_path / "captions.jsonl")),
+        compression=dataclasses.replace(config.compression, crop=256),
+    )
+    source = CompressionStage(Run(with_pairs, tmp_path, "cpu"), fresh=False).source
+    batches = [source.next_batch(8 * 192**2) for _ in range(20)]
+    assert {x.shape[2] for x in batches} == {192, 256}
+    assert any((x[:, 0] * 255 == 7).all((1, 2)).any() for x in batches)
+    assert not any((x[:, 0] * 255 == 7).all((1, 2)).any() for x in batches if x.shape[2] == 256)
