@@ -119,8 +119,8 @@ def exact_type(device: str | torch.device) -> torch.dtype:
     To be asked for each picture: the switches are the host's, and a wrong symbol costs it the rest of the file.
     """
     numbers = torch.arange(PROBED, device=device, dtype=torch.float64)
-    weight = PROBE * torch.eye(PROBED, device=device, dtype=torch.float64)
-    weight = weight - (PROBE - 1) * weight.roll(1, 0) / PROBE
+    one = torch.eye(PROBED, device=device, dtype=torch.float64)
+    weight = PROBE * one - (PROBE - 1) * one.roll(1, 0)
     x = (numbers[:, None] * 89 + numbers * 55).remainder(ACTIVATION_MAX + 1)[None, :, :, None]
     quick = accumulate(numbers.float(), [(weight.float(), x.float())])
     return torch.float32 if torch.equal(quick.double(), accumulate(numbers, [(weight, x)])) else torch.float64
