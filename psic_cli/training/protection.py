@@ -74,7 +74,7 @@ class ProtectionStage:
     name = "protection"
     FULL = 6.0  # so that the full version keeps its quality beside all the others
     SHIELD = 40.0  # decibels that a cosine of 1 is worth; the budget's weight finds the balance
-    MACHINE = 50.0  # the same for the machine version, whose pixels count little
+    MACHINE = 120.0  # the same for the machine version, whose pixels count little
     READABLE = 20.0  # the same for the full version in steps that look at it
 
     def __init__(self, run: Run, fresh: bool) -> None:
