@@ -92,7 +92,7 @@ def encode(
     with _precision(model):
         y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
     z = clamp_z(z_real)
-    coded, prediction = network.code(y, z.to(model.integer_type()), level)
+    coded, prediction = network.code(y, z.to(model.choose_integers()), level)
     symbols, index = _integers(coded), _integers(prediction.index)
     *public, private = (
         entropy.encode_symbols(symbols[part], index[part], model.y_tables) for part in _parts_of_y(model, prediction)
@@ -227,7 +227,7 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
     z = entropy.decode_symbols(container.sections[Section.Z], _channel_of_each(shape), model.z_tables).reshape(shape)
     if np.abs(z).max() > Z_MAX:  # beyond it the entropy network would leave the range in which it is exact
         raise FormatError(f"the file is damaged: a symbol of z is outside -{Z_MAX}..{Z_MAX}")
-    z_tensor = torch.from_numpy(z)[None].to(model.device, model.integer_type())
+    z_tensor = torch.from_numpy(z)[None].to(model.device, model.choose_integers())
     prediction = model.network.predict(z_tensor, _level(header.quality, model))
     *public, private = _parts_of_y(model, prediction)
     coded = Reader(container.sections[Section.Y_PUBLIC])

@@ -68,9 +68,9 @@ class Model:
     precision: torch.dtype  # of the synthesis
     integers: torch.dtype | None = None  # what carries the entropy network's integers; None: whatever is exact
 
-    def integer_type(self) -> torch.dtype:
-        """The float type that carries the entropy network's integers from now on. To be asked for each picture: what is
-        exact depends on switches that a host may turn.
+    def choose_integers(self) -> torch.dtype:
+        """Settle the float type that carries the entropy network's integers, and return it. For each picture anew: what
+        is exact depends on switches that a host may turn.
         """
         from psic_cli.networks.entropy_model import exact_type
 
@@ -215,5 +215,5 @@ def _load(card: Card, device: str, precision: str, integers: str) -> Model:
     network.to(device).to(memory_format=torch.channels_last)
     carrier = None if integers == "auto" else getattr(torch, integers)
     model = Model(card, network, z_tables, y_tables, device, choose_precision(precision, device), carrier)
-    model.integer_type()
+    model.choose_integers()
     return model

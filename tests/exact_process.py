@@ -21,7 +21,7 @@ def predictions(model: zoo.Model) -> str:
     """A hash of means and table indexes for a z large enough (1536 x 1280 pixels) that threads share the work."""
     channels = model.network.config.hyper_latents
     values = torch.arange(channels * 24 * 20, dtype=torch.float64).reshape(1, channels, 24, 20)
-    z = (values * 7919 % 255 - 127).to(model.device, model.integer_type())
+    z = (values * 7919 % 255 - 127).to(model.device, model.choose_integers())
     digest = hashlib.sha256()
     for level in (0, 31, 63):
         first = model.network.predict(z, torch.tensor([level], device=model.device))

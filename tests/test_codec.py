@@ -135,7 +135,7 @@ def test_a_file_is_as_large_as_its_tables_promise(model, sealed):
     hidden = codec._private_sections(data, container, SECRET)
     latents = codec._read_latents(container, hidden, model)
     level = codec._level(60, model)
-    prediction = model.network.predict(torch.from_numpy(latents.z)[None].to(model.integer_type()), level)
+    prediction = model.network.predict(torch.from_numpy(latents.z)[None].to(model.choose_integers()), level)
     for step in range(1, STEPS):
         prediction = model.network.refine(prediction, torch.from_numpy(latents.y)[None], step)
     channels = codec._channel_of_each(latents.z.shape)

@@ -35,9 +35,8 @@ REFERENCE_LAMBDA = 0.0089  # the middle of the range, on a log scale
 # Share of the steps after which the sealed latents are chosen: early enough for the context models to learn to do
 # without them and with the new order of the others, late enough to know what each latent is worth
 SEALED_AFTER = 0.5
-READ_FROM = (
-    0.5  # of the quality levels: below, readability counts less and less, there the machine version is for models
-)
+# Of the quality levels: below, readability counts less and less, there the machine version is for models
+READ_FROM = 0.5
 FITTED_TO, STARTED_FROM = 40, 2  # batches: the density of z, where an exported model goes on, and an untrained network
 COUNTED = 70  # batches: symbols of y, at the end
 LOOKED_AT = 0.5  # share of a batch that a model reads, to save time
@@ -65,7 +64,7 @@ class CompressionStage:
         data, seed = run.config.data, run.config.seed + 1000 * distributed.rank()
         photos, held_out_photos = read_photos(data.photos)
         large, held_out_large = read_large(data.large)
-        paired = [pair.rgb for pair in read_pairs(Path(data.pairs), "train")] if data.pairs else []
+        paired = [pair.rgb for pair in read_pairs(data.pairs, "train")]
         crops = 2 * [self.config.crop] + [side for side in LARGER_CROPS if large and side > self.config.crop]
         crops += 2 * [SMALLER_CROP] if paired and self.config.crop > SMALLER_CROP else []
         self.source = CropSource(photos + large + paired, crops, seed, run.device)

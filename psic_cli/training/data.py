@@ -70,11 +70,13 @@ def read_large(folders: list[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return training, pictures[LARGE_EVERY - 1 :: LARGE_EVERY]
 
 
-def read_pairs(path: Path, split: str) -> list[Pair]:
-    """Image-text pairs of one split of a captions.jsonl."""
+def read_pairs(path: Path | str, split: str) -> list[Pair]:
+    """Image-text pairs of one split of a captions.jsonl. Empty without a path ("")."""
+    if not path:
+        return []
     with open(path, encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    return [Pair(read_rgb(path.parent / row["image"]), row["captions"]) for row in rows if row["split"] == split]
+    return [Pair(read_rgb(Path(path).parent / row["image"]), row["captions"]) for row in rows if row["split"] == split]
 
 
 def to_tensor(rgb: np.ndarray) -> Tensor:

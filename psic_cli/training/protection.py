@@ -5,7 +5,6 @@ versions that versions.py lists.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,7 +102,7 @@ class ProtectionStage:
     def _read_pictures(self) -> None:
         run, data = self.run, self.run.config.data
         photos, _ = read_photos(data.photos)
-        pairs = read_pairs(Path(data.pairs), "train") if data.pairs else []
+        pairs = read_pairs(data.pairs, "train")
         large, self.held_out_large = read_large(data.large)
         sides = SIDES + (LARGE_SIDES if large else [])
         self.captions: list[list[str]] = [[]] * len(photos) + [pair.captions for pair in pairs] + [[]] * len(large)
@@ -111,7 +110,7 @@ class ProtectionStage:
         self.source = ScaleSource(pictures, sides, run.config.seed + 1000 * distributed.rank(), run.device)
         largest = max(sides) if self.config.scale_condition else min(sides)
         run.network.config = replace(run.network.config, largest_side=largest)
-        held_out = [pair.rgb for pair in read_pairs(Path(data.pairs), "val")] if data.pairs else []
+        held_out = [pair.rgb for pair in read_pairs(data.pairs, "val")]
         self.held_out = ScaleSource(held_out[:64] or photos[:64], [224], 0, run.device).next_batch(JUDGED * 224**2).x
 
     def _choose_parameters(self) -> None:
