@@ -198,7 +198,8 @@ def _load(card: Card, device: str, precision: str, integers: str) -> Model:
     from safetensors.torch import load as load_tensors
 
     from psic_cli.bitstream.tables import TableSet
-    from psic_cli.networks.network import NetworkConfig, PsicNetwork
+    from psic_cli.networks.config import NetworkConfig
+    from psic_cli.networks.network import PsicNetwork
 
     folder, data = card.path, _verified_bytes(card)
     try:

@@ -16,14 +16,14 @@ parts, with rounding that lets gradients through.
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.networks.cltg import of_full
+from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS, ContextModel, step_of_each
 from psic_cli.networks.entropy_model import (
     GAIN_BITS,
@@ -48,39 +48,6 @@ SYMBOL_MAX = 2**15 - 1  # of a latent symbol; the encoder clamps
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
-    """Sizes of psic-base; stored in a model's card."""
-
-    width: int = 192  # channels at 1/8
-    deep_width: int = 256  # channels at 1/16
-    latents: int = 192  # channels of y
-    private: int = 0  # the last this many channels of y are sealed
-    hyper_width: int = 128  # channels inside h_a, h_s and the context model
-    hyper_latents: int = 96  # channels of z
-    analysis_blocks: int = 4
-    synthesis_blocks: int = 4
-    deep_blocks: int = 2  # at 1/16, on each side
-    wide_blocks: int = 0  # at 1/16, in the part of the synthesis with the wide view
-    own_synthesis: bool = False  # of the versions that are not the full one
-    guide: bool = False  # of the protected version
-    cltg_hidden: int = 512  # width of the condition's MLP
-    levels: int = 64  # quality levels
-    largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
-
-    @property
-    def public(self) -> int:
-        """Channels of y that are coded in the open, the first ones."""
-        return self.latents - self.private
-
-    def quality(self, level: Tensor) -> Tensor:
-        """Levels [B] as 0 (smallest file) to 1 (best)."""
-        return level / (self.levels - 1)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
 class Prediction:
     """What the entropy coder knows of y before it is coded, integers [B, latents, h, w]."""
 
@@ -95,10 +62,8 @@ class PsicNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         c = self.config = config
-        self.g_a = Analysis(c.width, c.deep_width, c.latents, c.analysis_blocks, c.deep_blocks)
-        self.g_s = Synthesis(
-            c.width, c.deep_width, c.latents, c.synthesis_blocks, c.deep_blocks, c.wide_blocks, c.private, c.cltg_hidden
-        )
+        self.g_a = Analysis(c)
+        self.g_s = Synthesis(c)
         self.g_p: Synthesis | None = None
         if c.own_synthesis:
             self.give_own_synthesis()

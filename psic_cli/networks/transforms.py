@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator
+from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.layers import Bottleneck, ContextBlock, karhunen_loeve_basis, precisely
 
 PATCH = 8  # pixels per side of a cell at the resolution of the widest blocks
@@ -41,19 +42,24 @@ def _view(blocks: int, deep_blocks: int) -> int:
 
 
 class Analysis(nn.Module):
-    """g_a: [B, 3, H, W] in 0..1, sides multiples of 16 -> y [B, latents, H/16, W/16].
+    r"""g_a: [B, 3, H, W] in 0..1, sides multiples of 16 -> y [B, latents, H/16, W/16].
 
-    x - 0.5 -> unshuffle 8 -> 1x1 -> bottlenecks (1/8) -> 2x2 stride 2 -> bottlenecks (1/16) -> 1x1 -> y
+    x - 0.5 -> unshuffle 8 -> 1x1 -> bottlenecks (1/8) -> 2x2 stride 2 -> bottlenecks (1/16) -> 1x1 -> + -> y
+                                                      \-> 2x2 stride 2 (the first `details` channels) ---/
+
+    At high quality a picture's fine detail fills more channels than the narrow way through 1/16 has room for.
     """
 
-    def __init__(self, width: int, deep_width: int, latents: int, blocks: int, deep_blocks: int) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
+        width, deep_width, latents, details = config.width, config.deep_width, config.latents, config.details
         self.stem = nn.Conv2d(3 * PATCH**2, width, 1)
-        self.blocks = nn.ModuleList(Bottleneck(width) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Bottleneck(width) for _ in range(config.analysis_blocks))
         self.merge = nn.Conv2d(width, deep_width, 2, stride=2)
-        self.deep_blocks = nn.ModuleList(Bottleneck(deep_width) for _ in range(deep_blocks))
+        self.deep_blocks = nn.ModuleList(Bottleneck(deep_width) for _ in range(config.deep_blocks))
         self.to_latents = nn.Conv2d(deep_width, latents, 1)
-        self.view = _view(blocks, deep_blocks)
+        self.details = nn.Conv2d(width, details, 2, stride=2) if details else None
+        self.view = _view(config.analysis_blocks, config.deep_blocks)
         self._start_as_block_transform()
 
     @torch.no_grad()
@@ -69,23 +75,30 @@ class Analysis(nn.Module):
         self.to_latents.weight.zero_()
         for i in range(min(latents, deep)):
             self.to_latents.weight[i, i] = 1.0
+        if self.details is not None:
+            nn.init.zeros_(self.details.weight)
+            nn.init.zeros_(self.details.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         h = precisely(self.stem, F.pixel_unshuffle(x - 0.5, PATCH))
         for block in self.blocks:
             h = block(h)
-        h = precisely(self.merge, h)
+        deep = precisely(self.merge, h)
         for block in self.deep_blocks:
-            h = block(h)
-        return LATENT_SCALE * precisely(self.to_latents, h)
+            deep = block(deep)
+        y = precisely(self.to_latents, deep)
+        if self.details is not None:
+            y[:, : self.details.out_channels] += precisely(self.details, h)
+        return LATENT_SCALE * y
 
 
 class Synthesis(nn.Module):
-    """g_s: y_hat [B, latents + private, h, w] and a condition [B, 4] -> x_hat [B, 3, 16 h, 16 w], not clamped; h and w
+    r"""g_s: y_hat [B, latents + private, h, w] and a condition [B, 4] -> x_hat [B, 3, 16 h, 16 w], not clamped; h and w
     multiples of 4.
 
-        y_hat -> 1x1 -> + context trunk (1/16 and 1/64) -> bottlenecks (1/16) -> 1x1, shuffle 2 -> bottlenecks (1/8) ->
-            1x1, shuffle 8
+        y_hat -> 1x1 -> + context trunk (1/16 and 1/64) -> bottlenecks (1/16) -> 1x1 -> + -> shuffle 2 ->
+             \- the first `details` channels ----------------------------------> 1x1 ---/
+            bottlenecks (1/8) -> 1x1, shuffle 8
 
     wide_blocks of the bottlenecks at 1/16 belong to `understand`, deep_blocks to `paint`. The last `private` channels
     of y_hat are the symbols of the sealed latents, all zero where they are unknown.
@@ -95,34 +108,26 @@ class Synthesis(nn.Module):
     biases.
     """
 
-    def __init__(
-        self,
-        width: int,
-        deep_width: int,
-        latents: int,
-        blocks: int,
-        deep_blocks: int,
-        wide_blocks: int,
-        private: int,
-        cltg_hidden: int,
-    ) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
+        width, deep_width, latents, details = config.width, config.deep_width, config.latents, config.details
         self.from_latents = nn.Conv2d(latents, deep_width, 1)
-        self.expect_sealed(private)
+        self.expect_sealed(config.private)
         self.near_context = ContextBlock(deep_width)
         self.gather = nn.Conv2d(deep_width, deep_width, CONTEXT, stride=CONTEXT, groups=deep_width)
         self.far_context = nn.ModuleList(ContextBlock(deep_width) for _ in range(2))
         self.spread = nn.Conv2d(deep_width, deep_width, 1)
-        self.wide_blocks = nn.ModuleList(Bottleneck(deep_width) for _ in range(wide_blocks))
-        self.deep_blocks = nn.ModuleList(Bottleneck(deep_width) for _ in range(deep_blocks))
+        self.wide_blocks = nn.ModuleList(Bottleneck(deep_width) for _ in range(config.wide_blocks))
+        self.deep_blocks = nn.ModuleList(Bottleneck(deep_width) for _ in range(config.deep_blocks))
         self.split = nn.Conv2d(deep_width, 4 * width, 1)
-        self.blocks = nn.ModuleList(Bottleneck(width) for _ in range(blocks))
+        self.details = nn.Conv2d(details, 4 * width, 1, bias=False) if details else None
+        self.blocks = nn.ModuleList(Bottleneck(width) for _ in range(config.synthesis_blocks))
         self.to_pixels = nn.Conv2d(width, 3 * PATCH**2, 1)
         wide, close = [self.near_context, *self.far_context, *self.wide_blocks], [*self.deep_blocks, *self.blocks]
         slots = [[slot for block in part for slot in block.slots()] for part in (wide, close)]  # type: ignore[operator]
         self.understanding_slots = len(slots[0])
-        self.cltg = ConditionalLatentTriggerGenerator(slots[0] + slots[1], cltg_hidden)
-        self.view = _view(blocks, deep_blocks)
+        self.cltg = ConditionalLatentTriggerGenerator(slots[0] + slots[1], config.cltg_hidden)
+        self.view = _view(config.synthesis_blocks, config.deep_blocks)
         self._start_as_block_transform()
 
     @torch.no_grad()
@@ -136,6 +141,8 @@ class Synthesis(nn.Module):
         self.from_latents.weight.zero_()
         for i in range(min(latents, deep)):
             self.from_latents.weight[i, i] = 1.0
+        if self.details is not None:
+            nn.init.zeros_(self.details.weight)
         self.split.weight.zero_()
         split = self.split.weight[:, :, 0, 0].view(-1, 2, 2, self.split.in_channels)  # [width, 2, 2, deep_width]
         split[:rows, :, :, :deep] = merge[:, :rows].permute(1, 2, 3, 0)
@@ -160,11 +167,12 @@ class Synthesis(nn.Module):
     def understand(self, y_hat: Tensor, slot_biases: Sequence[Tensor | None]) -> Tensor:
         """The cheap part at 1/16 and below, with the wide view.
 
-        [B, latents + private, h, w] -> [B, deep_width, h, w].
+        [B, latents + private, h, w] -> [B, deep_width + details, h, w]; the details pass as they are.
         """
         biases = iter(slot_biases)
         latents = self.from_latents.in_channels
-        h = precisely(self.from_latents, y_hat[:, :latents] / LATENT_SCALE)
+        y = y_hat[:, :latents] / LATENT_SCALE
+        h = precisely(self.from_latents, y)
         if self.from_sealed is not None:
             sealed = y_hat[:, latents:].clamp(-SEALED_MAX, SEALED_MAX)
             h = h + precisely(self.from_sealed, torch.cat([sealed, sealed.abs()], dim=1))
@@ -175,14 +183,18 @@ class Synthesis(nn.Module):
         h = h + F.interpolate(self.spread(far), scale_factor=CONTEXT, mode="bilinear", align_corners=False)
         for block in self.wide_blocks:
             h = block(h, biases)
-        return h
+        return h if self.details is None else torch.cat([h, y[:, : self.details.in_channels]], dim=1)
 
     def paint(self, h: Tensor, slot_biases: Sequence[Tensor | None]) -> Tensor:
-        """The part whose cost is per pixel: [B, deep_width, h, w] -> [B, 3, 16 h, 16 w]."""
+        """The part whose cost is per pixel: what `understand` gives -> [B, 3, 16 h, 16 w]."""
         biases = iter(slot_biases)
+        h, details = h.tensor_split([self.split.in_channels], dim=1)
         for block in self.deep_blocks:
             h = block(h, biases)
-        h = F.pixel_shuffle(precisely(self.split, h), 2)
+        h = precisely(self.split, h)
+        if self.details is not None:
+            h = h + precisely(self.details, details)
+        h = F.pixel_shuffle(h, 2)
         for block in self.blocks:
             h = block(h, biases)
         return F.pixel_shuffle(precisely(self.to_pixels, h), PATCH) + 0.5

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from psic_cli.errors import InputError
-from psic_cli.networks.network import NetworkConfig
+from psic_cli.networks.config import NetworkConfig
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from psic_cli import zoo
 from psic_cli.errors import InputError
+from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.entropy_model import FrozenScaling, LatentScaling
 from psic_cli.networks.guide import Guide
-from psic_cli.networks.network import NetworkConfig, PsicNetwork
+from psic_cli.networks.network import PsicNetwork
 from psic_cli.training import distributed
 from psic_cli.training.config import StageConfig, TrainingConfig
 from psic_cli.training.optimiser import Average, Optimiser, matrix_weights

@@ -43,6 +43,7 @@ def make_private(run: Run, share: float) -> float:
     channel_bits = torch.cat(bits).mean(0)
     reach = network.g_s.from_latents.weight[:, :, 0, 0].square().sum(0)  # how far a latent moves the synthesis
     cost = torch.cat(energy).mean(0) * reach
+    cost[: network.config.details] = torch.inf  # their place in the order is fixed
     chosen = choose_private(channel_bits, cost, share)
     public = torch.tensor([c for c in range(len(cost)) if c not in set(chosen.tolist())])
     reorder_latents(network, torch.cat([public, chosen.cpu()]))

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from psic_cli.networks.cltg import OCTAVES, Condition, ConditionalLatentTriggerGenerator, fourier_features
+from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.layers import Bottleneck, ContextBlock, convolve
-from psic_cli.networks.network import NetworkConfig, PsicNetwork
+from psic_cli.networks.network import PsicNetwork
 
 SMALL = NetworkConfig(width=16, deep_width=24, latents=12, hyper_width=8, hyper_latents=4, cltg_hidden=16)
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import KNOWN_MAX, STEPS, ContextModel, step_of_each
-from psic_cli.networks.network import NetworkConfig, PsicNetwork
+from psic_cli.networks.network import PsicNetwork
 from tests.networks.test_entropy_model import convolved, integers
 
 LATENTS, PRIVATE, WIDTH = 5, 2, 6
@@ -22,7 +23,9 @@ def context_model() -> ContextModel:
 
 def small_network(private: int = PRIVATE) -> PsicNetwork:
     torch.manual_seed(3)
-    made = PsicNetwork(NetworkConfig(32, 32, LATENTS, private, WIDTH, 4, 1, 1, 1)).eval()
+    made = PsicNetwork(
+        NetworkConfig(width=32, deep_width=32, latents=LATENTS, private=private, hyper_width=WIDTH, hyper_latents=4)
+    ).eval()
     with torch.no_grad():
         for parameter in made.context.parameters():
             parameter.normal_(0, 0.4)

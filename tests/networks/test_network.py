@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from psic_cli.networks.cltg import Condition
+from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS
 from psic_cli.networks.entropy_model import clamp_z
-from psic_cli.networks.network import SYMBOL_MAX, NetworkConfig, PsicNetwork
+from psic_cli.networks.network import SYMBOL_MAX, PsicNetwork
 
 SMALL = NetworkConfig(
     width=32,
     deep_width=40,
     latents=24,
+    details=8,
     private=4,
     hyper_width=8,
     hyper_latents=6,
@@ -226,6 +228,23 @@ def test_fewer_latents_lose_the_least_important_part():
             errors.append(float((made.synthesise(made.analyse(x)[0], NEUTRAL) - x).square().mean()))
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.005
+
+
+@torch.no_grad()
+def test_details_need_no_way_through_the_narrow_part():
+    made = network().eval()
+    for part in (made.g_a.to_latents, made.g_s.split):
+        part.weight.zero_()
+        part.bias.zero_()  # type: ignore[union-attr]
+    x = torch.rand(1, 3, 64, 64)
+    y, _ = made.analyse(x)
+    assert y[:, : SMALL.details].std() > 0.1
+    assert not y[:, SMALL.details :].any()
+    y_hat = torch.cat([y, torch.zeros(1, SMALL.private, 4, 4)], dim=1)
+    seen = made.synthesise(y_hat, NEUTRAL)
+    assert (seen - made.synthesise(torch.zeros_like(y_hat), NEUTRAL)).abs().max() > 0.001
+    y_hat[:, SMALL.details :] = 9.0
+    torch.testing.assert_close(made.synthesise(y_hat, NEUTRAL), seen)
 
 
 def test_an_untrained_condition_changes_nothing():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from psic_cli.networks.network import NetworkConfig
+from psic_cli.networks.config import NetworkConfig
 from psic_cli.training import protection, shield
 from psic_cli.training.config import CompressionConfig, DataConfig, ProtectionConfig, TrainingConfig
 from psic_cli.training.data import is_held_out
@@ -18,6 +18,7 @@ SMALL = NetworkConfig(
     width=24,
     deep_width=24,
     latents=20,
+    details=4,
     hyper_width=8,
     hyper_latents=6,
     analysis_blocks=1,

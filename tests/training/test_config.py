@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from psic_cli.errors import InputError
-from psic_cli.networks.network import NetworkConfig
+from psic_cli.networks.config import NetworkConfig
 from psic_cli.training.config import StageConfig, TrainingConfig, load_config
 from psic_cli.training.loop import learning_rate
 

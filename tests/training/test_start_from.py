@@ -5,8 +5,8 @@ import dataclasses
 import torch
 
 from psic_cli import zoo
+from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.entropy_model import clamp_z
-from psic_cli.networks.network import NetworkConfig
 from psic_cli.training.config import TrainingConfig
 from psic_cli.training.export import export
 from psic_cli.training.loop import Run

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from psic_cli.networks.network import NetworkConfig, PsicNetwork
+from psic_cli.networks.config import NetworkConfig
+from psic_cli.networks.network import PsicNetwork
 from psic_cli.training.export import export
 from psic_cli.training.rate import RateModel
 

@@ -1,0 +1,42 @@
+"""The sizes of psic-base."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of psic-base; stored in a model's card."""
+
+    width: int = 192  # channels at 1/8
+    deep_width: int = 256  # channels at 1/16
+    latents: int = 192  # channels of y
+    details: int = 0  # the first this many channels of y, which have a short way to 1/8 resolution too
+    private: int = 0  # the last this many channels of y are sealed
+    hyper_width: int = 128  # channels inside h_a, h_s and the context model
+    hyper_latents: int = 96  # channels of z
+    analysis_blocks: int = 4
+    synthesis_blocks: int = 4
+    deep_blocks: int = 2  # at 1/16, on each side
+    wide_blocks: int = 0  # at 1/16, in the part of the synthesis with the wide view
+    own_synthesis: bool = False  # of the versions that are not the full one
+    guide: bool = False  # of the protected version
+    cltg_hidden: int = 512  # width of the condition's MLP
+    levels: int = 64  # quality levels
+    largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
+
+    @property
+    def public(self) -> int:
+        """Channels of y that are coded in the open, the first ones."""
+        return self.latents - self.private
+
+    def quality(self, level: Tensor) -> Tensor:
+        """Levels [B] as 0 (smallest file) to 1 (best)."""
+        return level / (self.levels - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
