@@ -48,6 +48,11 @@ def of_full(condition: Tensor) -> Tensor:
     return condition * condition.new_tensor([0.0, 0.0, 1.0, 1.0])
 
 
+def at_full_strength(condition: Tensor) -> Tensor:
+    """The conditions [B, 4] of the same pictures with the whole shield."""
+    return torch.cat([torch.ones_like(condition[:, :1]), condition[:, 1:]], dim=1)
+
+
 def fourier_features(condition: Tensor) -> Tensor:
     """[B, 4] -> [B, 4 * (1 + 2 * OCTAVES)]: the value, sin(2^k v) and cos(2^k v).
 

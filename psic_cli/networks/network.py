@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from psic_cli.networks.cltg import of_full
+from psic_cli.networks.cltg import at_full_strength, of_full
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS, ContextModel, step_of_each
 from psic_cli.networks.entropy_model import (
@@ -247,16 +247,21 @@ class PsicNetwork(nn.Module):
 
     def picture(self, y_hat: Tensor, condition: Tensor, height: int, width: int) -> Tensor:
         """y_hat and conditions [B, 4] (see cltg.Condition) -> x_hat [B, 3, height, width], not clamped."""
-        large = is_large(min(height, width))
-        if not is_protected(condition) or (self.guide is None and not large):
+        if not is_protected(condition):
             return self.synthesise(y_hat, condition)[..., :height, :width]
         x_hat = self.synthesise(y_hat, of_full(condition))[..., :height, :width].float()
-        if large:
+        if is_large(min(height, width)):
             shield = enlarged(self.draw_shield(x_hat, condition), height, width)
         else:
-            drawn = self.synthesise(y_hat, condition)[..., :height, :width].float() - x_hat
-            shield = self.guided(drawn, x_hat, condition)
+            shield = self.guided(self.drawn(y_hat, x_hat, condition), x_hat, condition)
         return x_hat.add_(shield)  # in place: it may be large
+
+    def drawn(self, y_hat: Tensor, x_hat: Tensor, condition: Tensor) -> Tensor:
+        """How the protected version of y_hat differs from its full one x_hat [B, 3, H, W], in proportion to the
+        shield's strength: [B, 3, H, W].
+        """
+        protected = self.synthesise(y_hat, at_full_strength(condition))[..., : x_hat.shape[2], : x_hat.shape[3]]
+        return condition[:, :1, None, None] * (protected.float() - x_hat)
 
     def draw_shield(self, x: Tensor, condition: Tensor) -> Tensor:
         """What protects large pictures [B, 3, H, W], to be enlarged and added to them: [B, 3, h, w], the shorter side
@@ -269,8 +274,8 @@ class PsicNetwork(nn.Module):
         small = thumbnail(x)
         y = self.analyse(pad_to_multiple(small, PICTURE_MULTIPLE))[0].float()
         y_hat = torch.cat([y, torch.zeros_like(y[:, self.config.public :])], dim=1)
-        drawn = self.synthesise(y_hat, condition) - self.synthesise(y_hat, of_full(condition))
-        return self.guided(drawn[..., : small.shape[2], : small.shape[3]].float(), small, condition)
+        full = self.synthesise(y_hat, of_full(condition))[..., : small.shape[2], : small.shape[3]].float()
+        return self.guided(self.drawn(y_hat, full, condition), small, condition)
 
     def guided(self, drawn: Tensor, x: Tensor, condition: Tensor) -> Tensor:
         """What a synthesis has drawn on pictures x, with the guide's steps if there is one: [B, 3, H, W] each."""

@@ -19,11 +19,11 @@ from psic_cli.networks.layers import filtered, pad_to_multiple
 SMALLEST_SIDE = 32  # pixels: nothing is shrunk below it
 
 # Chances and ranges of what `Journey` does. Much more often, and a shield that starts from nothing hardly starts.
-SHRINK, SHRUNK = 0.5, (0.5, 1.0)  # of the side
+SHRINK, SHRUNK = 0.5, (0.45, 0.95)  # of the side
 BACK = 0.5  # of what is shrunk is enlarged again
 CROP, CROPPED = 0.15, (0.8, 1.0)  # of the side
-JPEG, QUALITY = 0.35, (50, 95)
-BLUR, DEVIATION = 0.3, (0.5, 1.2)  # pixels
+JPEG, QUALITY = 0.4, (50, 95)
+BLUR, DEVIATION = 0.45, (0.5, 1.2)  # pixels
 NOISE, NOISE_DEVIATION = 0.15, (0.0, 0.03)
 
 # ITU-T T.81, tables K.1 and K.2: the quantisation steps that libjpeg scales.

@@ -46,28 +46,27 @@ AT_LOWEST, GROWTH = 0.5, 0.85
 MACHINE_FALLS = 0.7  # share of the machine version's weight that is gone at the best quality, where it has less to mend
 # Shares of the learning rate for a guide's trunk, which has learned to see already, and for its paces, a few numbers
 GUIDE_RATES = (0.4, 10.0)
-WEAKEST = 0.2  # shield strength that is trained; below it lies the forced decode, which must not be readable
 JUDGED = 32  # held-out pictures of 224 pixels for validation
 LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
 
 
-def allowed_loss(full_psnr: Tensor, budget_db: float, strength: Tensor, quality: Tensor) -> Tensor:
+def allowed_loss(full_psnr: Tensor, budget_db: float, quality: Tensor) -> Tensor:
     """Decibels that the protected version may lose: the budget, and half of what the full version has above 33 dB, up
-    to 37 dB, and less at low quality; in proportion to the shield's strength, but never less than sealing and a small
-    shield cost.
+    to 37 dB, and less at low quality; but never less than sealing and a small shield cost.
 
     Beyond 37 dB a picture is so even that it shows everything. quality: levels as 0..1.
     """
     share = (AT_LOWEST + GROWTH * quality).clamp_max(1)
-    wanted = strength * share * (budget_db + 0.5 * (full_psnr - 33.0).clamp(0, 4))
-    return wanted.maximum(SEALING + SEALING_AT_BEST * quality.square() + LEAST_SHIELD * share * strength.square())
+    wanted = share * (budget_db + 0.5 * (full_psnr - 33.0).clamp(0, 4))
+    return wanted.maximum(SEALING + SEALING_AT_BEST * quality.square() + LEAST_SHIELD * share)
 
 
 class ProtectionStage:
     """Loss, in decibels where not said otherwise:
 
-    FULL * distortion(full) + budget weight * distortion(protected) + SHIELD * strength * shield(protected, original)
-    + the extra versions. What concerns the full version is left out where it has a synthesis of its own.
+    FULL * distortion(full) + budget weight * distortion(protected) + SHIELD * shield(protected, original) + the extra
+    versions. What concerns the full version is left out where it has a synthesis of its own. A weaker shield is a share
+    of the whole one, so only that is learned.
     """
 
     name = "protection"
@@ -91,8 +90,8 @@ class ProtectionStage:
         self._read_pictures()
         self.generator = np.random.default_rng(run.config.seed + 1000 * distributed.rank() + 1)
         self.journey = Journey(self.generator)
-        # For each band and size one budget of the weaker shields and one of the strongest.
-        self.budgets = [Budget(weight=4.0, pace=0.02, highest=20.0) for _ in range(2 * BANDS * (len(SIZES) + 1))]
+        # One for each band and size.
+        self.budgets = [Budget(weight=4.0, pace=0.02, highest=20.0) for _ in range(BANDS * (len(SIZES) + 1))]
         self.steps = 0
         self._choose_parameters()
         if not self.config.context_trunk:
@@ -143,16 +142,16 @@ class ProtectionStage:
         batch = self.source.next_batch(self.config.batch * PICTURE_PIXELS)
         x = batch.x.contiguous(memory_format=torch.channels_last)
         level = torch.randint(self.run.network.config.levels, (len(x),), device=x.device)
-        strength = self._draw_strength(x)
+        none = torch.zeros(len(x), 1, device=x.device)
         models = self.surrogates.draw(self.config.surrogates_per_step, self.generator)
         with torch.autocast(x.device.type, torch.bfloat16):
             latents = self.versions.latents(x, level)
             with torch.no_grad():
                 originals = [model.encode_image(x) for model in models]
             with torch.set_grad_enabled(self._learns_full):
-                x_full = self.versions.decode(latents.full, x.shape[2], level, torch.zeros_like(strength))
+                x_full = self.versions.decode(latents.full, x.shape[2], level, none)
             captions = self._captions(models, originals, batch.numbers) if self.config.shield == "uaeo" else None
-            loss, figures = self._protected(x, x_full, latents, level, strength, models, originals, captions)
+            loss, figures = self._protected(x, x_full, latents, level, models, originals, captions)
             extra = self._extra(x, x_full, latents, level, models, originals)
         self.steps += 1
         return loss if extra is None else loss + extra, figures
@@ -162,12 +161,6 @@ class ProtectionStage:
         if self.run.network.g_p is not None:
             return False  # it stays what compression has made of it
         return self.steps % FULL_EVERY == 0 or self.config.objective == "mgda-parameters"  # which weighs all three
-
-    def _draw_strength(self, x: Tensor) -> Tensor:
-        """[B, 1]: 1 three times out of four; else between the weakest and 1."""
-        strength = WEAKEST + (1 - WEAKEST) * torch.rand(len(x), 1, device=x.device)
-        strongest = torch.rand_like(strength) < 0.75
-        return torch.where(strongest, torch.ones_like(strength), strength)
 
     def _captions(self, models: list[VisionLanguageModel], originals: list[Tensor], numbers: list[int]) -> list[Tensor]:
         """For each model what the pictures show: one of their captions, or the likeliest class."""
@@ -180,19 +173,18 @@ class ProtectionStage:
         x_full: Tensor,
         latents: Latents,
         level: Tensor,
-        strength: Tensor,
         models: list[VisionLanguageModel],
         originals: list[Tensor],
         captions: list[Tensor] | None,
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss of the full and the protected version, and figures."""
         full = decibels((x_full - x).square().mean((1, 2, 3)))
-        x_protected, drawn = self.versions.protected(latents.public, x.shape[2], level, strength)
+        x_protected, drawn = self.versions.protected(latents.public, x.shape[2], level)
         seen = self.journey(shown(x_protected))
         misled, cosine = shield_loss(models, seen, originals, captions, self.config.uaeo_weight)
-        shield = self.SHIELD * (strength[:, 0] * misled).mean()
+        shield = self.SHIELD * misled.mean()
         quality = self.run.network.config.quality(level)
-        allowed = allowed_loss(-full.detach(), self.config.budget_db, strength[:, 0], quality)
+        allowed = allowed_loss(-full.detach(), self.config.budget_db, quality)
         # In decibels where the limit is reached, so that all pictures weigh alike there.
         seen_by_people = visible(x)
         repeated = None if drawn is None else grid(drawn, visible(thumbnail(x)))  # by the cells of the thumbnail
@@ -209,7 +201,7 @@ class ProtectionStage:
             "full": -full.mean().item(),
             "protected": -protected.mean().item(),
             "added": added.mean().item(),
-            "cosine": _mean_where(cosine, strength[:, 0] == 1),
+            "cosine": cosine.mean().item(),
         }
         if self.config.objective == "mgda":
             combined, weights = combine_at(x_protected, [shield, excess.clamp_min(0).mean()])
@@ -222,8 +214,7 @@ class ProtectionStage:
             return total, {**figures, "shield_weight": float(weights[-2])}
         if self.config.objective == "fixed":
             return kept + shield + self.config.fixed_weight * cost.mean(), figures
-        band = level * BANDS // self.run.network.config.levels + BANDS * sum(x.shape[2] > size for size in SIZES)
-        group = 2 * band + (strength[:, 0] == 1).long()
+        group = level * BANDS // self.run.network.config.levels + BANDS * sum(x.shape[2] > size for size in SIZES)
         weight = torch.tensor([budget.weight for budget in self.budgets], device=x.device)[group]
         self._hold_budgets(excess.detach(), group)
         figures["budget_weight"] = weight.mean().item()
@@ -305,10 +296,9 @@ class ProtectionStage:
         for rgb in self.held_out_large:
             for side in LARGE_JUDGED:
                 x = ScaleSource([rgb], [side], 0, self.run.device).next_batch(1).x
-                one = torch.ones(1, 1, device=x.device)
                 level = torch.full((1,), VALIDATION_LEVELS[1], device=x.device)
                 latents = self.versions.latents(x, level)
-                x_hat = shown(self.versions.protected(latents.public, side, level, one)[0])
+                x_hat = shown(self.versions.protected(latents.public, side, level)[0])
                 for suffix, group in (("", self.surrogates), ("_judges", self.judges)):
                     if group.models:
                         originals = [model.encode_image(x) for model in group.models]
@@ -333,11 +323,6 @@ class ProtectionStage:
         for budget, weight in zip(self.budgets, state["budgets"], strict=True):
             budget.weight = weight
         self.steps = state["steps"]
-
-
-def _mean_where(values: Tensor, chosen: Tensor) -> float:
-    """0 where none is chosen."""
-    return values[chosen].mean().item() if bool(chosen.any()) else 0.0
 
 
 def _understood(group: Surrogates, x_hat: Tensor, originals: list[Tensor]) -> tuple[float, float]:

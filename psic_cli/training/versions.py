@@ -64,20 +64,20 @@ class Versions:
         x_hat = self.network.synthesis_for(condition)(y_hat, condition).float()
         return x_hat[:, :, :side, :side]
 
-    def protected(self, y_hat: Tensor, side: int, level: Tensor, strength: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The same for the protected version, and what was drawn on thumbnails [B, 3, h, w] if the pictures are large.
+    def protected(self, y_hat: Tensor, side: int, level: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same for the protected version with the whole shield, and what was drawn on thumbnails [B, 3, h, w] if
+        the pictures are large.
 
         Gradients go through what is drawn alone, not through the picture that it is drawn on.
         """
-        condition = self.condition(side, level, strength)
-        if self.network.guide is None and not is_large(side):
-            return self.decode(y_hat, side, level, strength), None
+        none = torch.zeros(len(y_hat), 1, device=y_hat.device)
+        condition = self.condition(side, level, none + 1)
         with torch.no_grad():
-            x_hat = self.decode(y_hat, side, level, torch.zeros_like(strength))
+            x_hat = self.decode(y_hat, side, level, none)
         if is_large(side):
             drawn = self.network.draw_shield(x_hat, condition)
             return x_hat + enlarged(drawn, side, side), drawn
-        drawn = self.decode(y_hat, side, level, strength) - x_hat
+        drawn = self.network.drawn(y_hat, x_hat, condition)
         return x_hat + self.network.guided(drawn, x_hat, condition), None
 
     def condition(self, side: int, level: Tensor, strength: Tensor, machine: Tensor | None = None) -> Tensor:

@@ -60,12 +60,12 @@ def test_a_guide_is_trained_with_the_synthesis(protected_config, tmp_path, monke
     optimiser.step()
     assert all(torch.equal(value, before[key]) for key, value in frozen_parts(run.network).items())
 
-    x, level, strength = stage.held_out[:2], torch.tensor([10, 60]), torch.tensor([[1.0], [0.5]])
+    x, level = stage.held_out[:2], torch.tensor([10, 60])
     public = stage.versions.latents(x, level).public
     x = x[..., :side, :side]
     with torch.no_grad():  # what a decoder makes of the same latents
-        x_protected, _ = stage.versions.protected(public, side, level, strength)
-        condition = stage.versions.condition(side, level, strength)
+        x_protected, _ = stage.versions.protected(public, side, level)
+        condition = stage.versions.condition(side, level, torch.ones(2, 1))
         torch.testing.assert_close(run.network.picture(public, condition, side, side), x_protected)
 
     run.save()
