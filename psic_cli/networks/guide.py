@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator
+from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator, at_full_strength
 from psic_cli.networks.layers import filtered, pad_to_multiple
 from psic_cli.networks.visibility import price, visible
 
@@ -158,7 +158,7 @@ class Guide(nn.Module):
 
     def _paces(self, texture: Tensor, condition: Tensor) -> Tensor:
         """How far each step goes at each place: [B, STEPS, H, W]."""
-        (trigger,) = self.cltg(condition)
+        (trigger,) = self.cltg(at_full_strength(condition))
         paces = PACE * torch.exp((self.pace(texture).float() + trigger).clamp(-6, 3))
         paces = F.interpolate(paces, scale_factor=TEXTURE_STRIDE, mode="bilinear", align_corners=False)
         return condition[:, :1, None, None] * paces

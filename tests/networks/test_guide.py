@@ -59,6 +59,16 @@ def test_what_is_drawn_grows_with_the_strength(guide):
     assert 0.2 / 255 < whole < 6 / 255
 
 
+def test_a_weaker_shield_takes_shorter_steps_and_learns_no_others(guide):
+    loud = Guide().eval().requires_grad_(False)
+    loud.load_state_dict(guide.state_dict())
+    for head in loud.cltg.heads.parameters():
+        head.normal_()
+    texture = torch.rand(1, 40, 28, 28)
+    weaker = torch.tensor([[0.3, 0.0, 0.0, 0.5]])
+    torch.testing.assert_close(loud._paces(texture, weaker), 0.3 * loud._paces(texture, CONDITION))
+
+
 def test_steps_go_where_people_do_not_see_them(guide):
     x, reference = pictures(1, 3, 224, 224)
     reference[..., :112] = x[..., :112] = 0.5  # the left half is flat
