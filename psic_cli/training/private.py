@@ -54,8 +54,10 @@ def make_private(run: Run, share: float) -> float:
 
 
 def choose_private(bits: Tensor, cost: Tensor, share: float) -> Tensor:
-    """Channel numbers, cheapest per bit first, that together hold at least `share` of the bits. bits, cost: [M]."""
-    coded = torch.nonzero(bits > 1e-3 * bits.sum())[:, 0]
+    """Channel numbers, cheapest per bit first, that together hold at least `share` of the bits; all that may be sealed
+    if they hold less. bits, cost: [M], infinite where a channel stays public.
+    """
+    coded = torch.nonzero((bits > 1e-3 * bits.sum()) & cost.isfinite())[:, 0]
     cheapest = coded[(cost[coded] / bits[coded]).argsort()]
     held = bits[cheapest].cumsum(0) / bits.sum()
     return cheapest[: int((held < share).sum()) + 1]

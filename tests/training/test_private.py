@@ -26,6 +26,11 @@ def test_a_channel_that_is_hardly_ever_coded_stays_public():
     assert 4 not in choose_private(BITS, COST, 1.0).tolist()
 
 
+def test_a_channel_whose_place_is_fixed_stays_public():
+    cost = torch.tensor([torch.inf, 4.0, 45.0, 1.0, 0.0])
+    assert choose_private(BITS, cost, 1.0).tolist() == [3, 1, 2]
+
+
 def network() -> PsicNetwork:
     torch.manual_seed(5)
     made = PsicNetwork(SMALL).eval()
