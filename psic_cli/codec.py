@@ -12,9 +12,10 @@ the key, unless the file is open). The bits do not depend on it. Start with `enc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,10 +39,10 @@ from psic_cli.bitstream.container import (
 from psic_cli.bitstream.reader import Reader, pack_varint
 from psic_cli.errors import ConditionError, FormatError, InputError
 from psic_cli.networks.cltg import Condition
-from psic_cli.networks.context_model import STEPS
+from psic_cli.networks.context_model import PATTERNS, STEPS, turns
 from psic_cli.networks.entropy_model import Z_MAX, clamp_z
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE, Prediction
+from psic_cli.networks.network import PICTURE_MULTIPLE
 from psic_cli.picture import Picture
 
 MAX_PIXELS = 200_000_000
@@ -93,10 +94,12 @@ def encode(
         y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
     z = clamp_z(z_real)
     coded, prediction = network.code(y, z.to(model.choose_integers()), level)
-    symbols, index = _integers(coded), _integers(prediction.index)
-    *public, private = (
-        entropy.encode_symbols(symbols[part], index[part], model.y_tables) for part in _parts_of_y(model, prediction)
-    )
+    symbols, index, first_private = _integers(coded), _integers(prediction.index), network.config.public
+    public = [
+        entropy.encode_symbols(_of_step(symbols, turn), _of_step(index, turn), model.y_tables)
+        for turn in (turns(step, first_private) for step in range(STEPS))
+    ]
+    private = entropy.encode_symbols(symbols[first_private:].ravel(), index[first_private:].ravel(), model.y_tables)
 
     sections = {
         Section.Z: entropy.encode_symbols(_integers(z).ravel(), _channel_of_each(z.shape[1:]), model.z_tables),
@@ -229,29 +232,33 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
         raise FormatError(f"the file is damaged: a symbol of z is outside -{Z_MAX}..{Z_MAX}")
     z_tensor = torch.from_numpy(z)[None].to(model.device, model.choose_integers())
     prediction = model.network.predict(z_tensor, _level(header.quality, model))
-    *public, private = _parts_of_y(model, prediction)
     coded = Reader(container.sections[Section.Y_PUBLIC])
     y = np.zeros(prediction.mean.shape[1:], np.int32)
-    for step, part in enumerate(public):
+    for step in range(STEPS):
         if step:
             prediction = model.network.refine(prediction, torch.from_numpy(y)[None].to(model.device), step)
         data = coded.take(coded.varint() if step < STEPS - 1 else coded.left)
-        y[part] = entropy.decode_symbols(data, _integers(prediction.index)[part], model.y_tables)
+        turn, index = turns(step, config.public), _integers(prediction.index)
+        symbols = entropy.decode_symbols(data, _of_step(index, turn), model.y_tables)
+        for first, where in enumerate(turn):
+            y[where] = symbols.reshape(config.public, *y[where].shape[1:])[first::PATTERNS]
     if Section.Y_PRIVATE in sealed:
-        data, index = sealed[Section.Y_PRIVATE], _integers(prediction.index)[private]
-        y[private] = entropy.decode_symbols(data, index, model.y_tables)
+        y_private = y[config.public :]
+        index = _integers(prediction.index)[config.public :]
+        symbols = entropy.decode_symbols(sealed[Section.Y_PRIVATE], index.ravel(), model.y_tables)
+        y_private[:] = symbols.reshape(y_private.shape)
     return Latents(z, y, prediction.mean)
 
 
-def _parts_of_y(model: zoo.Model, prediction: Prediction) -> list[npt.NDArray[np.bool_]]:
-    """Which latents are coded together: the public ones of each step, and the private ones.
-
-    Each bool [M, h, w]; symbols stand in the stream channel by channel, row by row.
+def _of_step(planes: Integers, turn: Sequence[Any]) -> Integers:
+    """The public latents of a coding step (see context_model.turns) as they stand in the stream: channel by channel,
+    row by row. planes: [M, h, w].
     """
-    steps = model.network.step_of_each(prediction).cpu().numpy()
-    private = np.zeros(steps.shape, np.bool_)
-    private[model.network.config.public :] = True
-    return [*(~private & (steps == step) for step in range(STEPS)), private]
+    parts = [planes[where] for where in turn]
+    joined = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), np.int32)
+    for first, part in enumerate(parts):
+        joined[first::PATTERNS] = part
+    return joined.ravel()
 
 
 def _level(quality: int, model: zoo.Model) -> Tensor:

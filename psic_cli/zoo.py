@@ -69,10 +69,10 @@ class Model:
     integers: torch.dtype | None = None  # what carries the entropy network's integers; None: whatever is exact
 
     def choose_integers(self) -> torch.dtype:
-        """Settle the float type that carries the entropy network's integers, and return it. For each picture anew: what
+        """Settle the type that carries the entropy network's integers, and return it. For each picture anew: what
         is exact depends on switches that a host may turn.
         """
-        from psic_cli.networks.entropy_model import exact_type
+        from psic_cli.networks.integer_layers import exact_type
 
         wanted = self.integers or exact_type(self.device)
         if wanted != self.network.integer_type:

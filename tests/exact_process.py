@@ -37,7 +37,7 @@ def predictions(model: zoo.Model) -> str:
 def integers_of_all_vectors(device: str) -> dict[str, Any]:
     secret = keys.read_key_file(VECTORS / "owner-key.bin")
     found: dict[str, Any] = {}
-    for integers in ("float64", "float32"):
+    for integers in ("float64", "float32", "int32"):
         for path in sorted((VECTORS / "files").glob("*.psic")):
             hashes = codec.symbols_hash(path.read_bytes(), secret, device=device, integers=integers)
             found[f"{path.stem} {integers}"] = hashes

@@ -13,29 +13,30 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import EllipsisType
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.bitstream.tables import N_SCALES
-from psic_cli.networks.entropy_model import (
+from psic_cli.networks.entropy_model import INDEX_SHARE_BITS, MEAN_BITS, MEAN_MAX
+from psic_cli.networks.integer_layers import (
     ACTIVATION_BITS,
     ACTIVATION_MAX,
-    INDEX_SHARE,
-    MEAN_BITS,
-    MEAN_MAX,
     WEIGHT_BITS,
     IntegerConv2d,
-    accumulate,
     activate,
+    as_bytes,
     require_exact,
-    round_through,
+    rounding_shift,
 )
 
 KNOWN_MAX = 63  # symbols are clamped to it where they serve as context
 LAST_BITS = WEIGHT_BITS + ACTIVATION_BITS  # of the last layer's accumulators
 STEPS = 4  # of coding
+PATTERNS = 4  # of places: every fourth channel has the same
+Where = tuple[EllipsisType | slice, ...]  # an index
 PLACES = list(itertools.product(range(2), repeat=2))  # rows and columns in a cell of 2x2: all cells are coded alike
 
 
@@ -54,15 +55,24 @@ def step_of_each(latents: int, private: int, height: int, width: int, device: to
     return steps
 
 
+def turns(step: int, public: int) -> list[Where]:
+    """Where in planes [..., latents, h, w] the public latents of a step are: PATTERNS indexes, the n-th for the
+    channels n, n + PATTERNS ... and a quarter of the places, [..., channels, h / 2, w / 2] each.
+    """
+    places = [torch.nonzero(of_channel == step)[0].tolist() for of_channel in step_of_each(PATTERNS, 0, 2, 2)]
+    return [
+        (..., slice(first, public, PATTERNS), slice(row, None, 2), slice(column, None, 2))
+        for first, (row, column) in enumerate(places)
+    ]
+
+
 @dataclass(frozen=True)
 class Correction:
-    """What a context model adds at one place of all cells."""
+    """What a context model adds somewhere."""
 
-    row: int  # of the cell
-    column: int
-    channels: Tensor  # numbers [n] of those whose turn it is
-    mean: Tensor  # [B, n, h / 2, w / 2], sixteenths
-    index: Tensor  # the same shape
+    where: Where  # in [B, latents, h, w]
+    mean: Tensor | None  # sixteenths; None for private latents: their mean stays what it is
+    index: Tensor
 
 
 class ContextModel(nn.Module):
@@ -106,54 +116,63 @@ class ContextModel(nn.Module):
         return _as_mean(mean), _as_scale(scale)
 
     def corrections(
-        self, symbols: Tensor, features: Tensor, index: Tensor, known: Tensor, wanted: Tensor
+        self, symbols: Tensor, features: Tensor, index: Tensor, step: int, private: int
     ) -> Iterator[Correction]:
-        """What `forward` gives where it is wanted, from what is known: the same integers for two fifths of the
-        products. h and w are even.
+        """What `forward` gives for the latents of a step 1..3, from the public symbols of those before it: the same
+        integers for two fifths of the products. h and w are even.
 
-        symbols: [B, latents, h, w], integers of any type. known, wanted: bool [latents, 2, 2], for each place of a
-        cell.
+        symbols: [B, latents, h, w], integers of any type.
         """
         near, here, inner, last = self.convolutions()
+        latents = symbols.shape[1]
+        public = latents - private
+        known = step_of_each(latents, private, 2, 2, symbols.device) < step
+        known[public:] = False
         cells = {
             (row, column): self._padded(symbols[:, known[:, row, column], row::2, column::2], features.dtype)
             for row, column in PLACES
         }
         expected = here(torch.cat([features, index], dim=1))
-        weight, bias = near.integer_weight(), near.integer_bias()
-        for row, column in PLACES:
+        numbers = torch.arange(latents, device=symbols.device)
+        for turn in turns(step, public):
+            channels, *place = (part for part in turn if isinstance(part, slice))
+            row, column = (part.start for part in place)
             here_expected = expected[..., row::2, column::2]
             height, width = here_expected.shape[-2:]
-            terms = []
+            around = []
             for a, b in itertools.product(range(near.kernel), repeat=2):
                 i, j = row + a - near.kernel // 2, column + b - near.kernel // 2  # -1..2, from the cell's corner
                 top, left = 1 + i // 2, 1 + j // 2
                 shifted = cells[i % 2, j % 2][..., top : top + height, left : left + width]
-                terms.append((weight[:, known[:, i % 2, j % 2], a, b], shifted))
-            h = self._activated(accumulate(bias, terms), here_expected)
+                around.append(((slice(None), known[:, i % 2, j % 2], a, b), shifted))
+            h = self._activated(near.sum_of_products((row, column), around), here_expected)
             h = activate(inner(h), inner.accumulator_bits - ACTIVATION_BITS)
-            channels = torch.nonzero(wanted[:, row, column])[:, 0]
-            mean, scale = last(h, torch.cat([channels, channels + len(wanted)])).chunk(2, dim=1)
-            yield Correction(row, column, channels, _as_mean(mean), _as_scale(scale))
+            coded, sealed = numbers[channels], numbers[public:] if step == STEPS - 1 else numbers[:0]
+            parts = last(h, torch.cat([coded, latents + coded, latents + sealed]))
+            mean, scale, sealed_scale = parts.tensor_split([len(coded), 2 * len(coded)], dim=1)
+            yield Correction(turn, _as_mean(mean), _as_scale(scale))
+            if len(sealed):
+                yield Correction((..., slice(public, None), *place), None, _as_scale(sealed_scale))
 
     @staticmethod
     def _padded(symbols: Tensor, dtype: torch.dtype) -> Tensor:
         """Symbols as context, with zeros around them."""
-        return F.pad(symbols.clamp(-KNOWN_MAX, KNOWN_MAX).to(dtype), (1, 1, 1, 1))
+        context = symbols.clamp(-KNOWN_MAX, KNOWN_MAX)
+        return F.pad(as_bytes(context) if dtype == torch.int32 else context.to(dtype), (1, 1, 1, 1))
 
     def _activated(self, seen: Tensor, expected: Tensor) -> Tensor:
         """The first two layers' accumulators -> activations."""
         near, here = self.convolutions()[:2]
         shifted = [
-            round_through(acc * 2.0 ** (ACTIVATION_BITS - layer.accumulator_bits))
+            rounding_shift(acc, layer.accumulator_bits - ACTIVATION_BITS)
             for acc, layer in ((seen, near), (expected, here))
         ]
         return (shifted[0] + shifted[1]).clamp(0, ACTIVATION_MAX)
 
 
 def _as_mean(accumulator: Tensor) -> Tensor:
-    return round_through(accumulator * 2.0 ** (MEAN_BITS - LAST_BITS)).clamp(-MEAN_MAX, MEAN_MAX)
+    return rounding_shift(accumulator, LAST_BITS - MEAN_BITS).clamp(-MEAN_MAX, MEAN_MAX)
 
 
 def _as_scale(accumulator: Tensor) -> Tensor:
-    return round_through(accumulator * (INDEX_SHARE * 2.0**-LAST_BITS)).clamp(-N_SCALES, N_SCALES)
+    return rounding_shift(accumulator, LAST_BITS - INDEX_SHARE_BITS).clamp(-N_SCALES, N_SCALES)

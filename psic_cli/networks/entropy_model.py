@@ -2,43 +2,35 @@
 
 z symbols -> `HyperSynthesis` -> for each latent a mean and a scale -> `LatentScaling` (quality level) -> a mean in
 fixed point and a table index, which context_model.py corrects for the later coding steps. Everything between is integer
-arithmetic, carried in floating-point tensors whose values stay exact: below 2^24 in float32, below 2^53 in float64
-(`exact_type` chooses). After "Integer Networks for Data Compression with Latent-Variable Models" (Balle et al., ICLR
-2019). Training runs the same arithmetic with straight-through gradients, so there is no float twin that could drift
-away. bitstream/FORMAT.md describes the same network for other readers.
+arithmetic, in the layers of integer_layers.py. After "Integer Networks for Data Compression with Latent-Variable
+Models" (Balle et al., ICLR 2019). Training runs the same arithmetic with straight-through gradients, so there is no
+float twin that could drift away. bitstream/FORMAT.md describes the same network for other readers.
 """
 
 from __future__ import annotations
-
-import itertools
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.bitstream.tables import LARGEST_SCALE, N_SCALES, SMALLEST_SCALE
+from psic_cli.networks.integer_layers import (
+    ACTIVATION_BITS,
+    IntegerConv2d,
+    activate,
+    require_exact,
+    round_through,
+    rounding_shift,
+)
 
-WEIGHT_BITS = 9  # a weight w is stored as round(w * 2^9)
-ACTIVATION_BITS = 4  # an activation a is carried as round(a * 2^4), 0..255
-ACTIVATION_MAX = 255
 MEAN_BITS = 4  # means are carried in sixteenths
 MEAN_MAX = 2**12 - 1  # of an unscaled mean, in sixteenths
 GAIN_BITS = 10  # gains are stored as round(gain * 2^10)
 GAIN_MAX = 2**11
-INDEX_SHARE = 16  # table indexes per unit of the network's scale output
-MEAN_SHARE = 8  # latent units per unit of the network's mean output
+INDEX_SHARE_BITS = 4  # 16 table indexes per unit of the network's scale output
+MEAN_SHARE_BITS = 3  # 8 latent units per unit of the network's mean output
 Z_MAX = 127
-EXACT_LIMIT = 2**24 - 2**12  # float32 is exact below 2^24; the rest is room for what rounding adds
-PROBED = 128  # channels and places: as many as kernels for large products are used for
-PROBE = 2**16 + 2**8 + 1  # 17 bits: more than TF32 has, or two bfloat16; times an activation it stays below 2^24
 LOG_SCALE_STEP = torch.log(torch.tensor(LARGEST_SCALE / SMALLEST_SCALE)).item() / (N_SCALES - 1)
-
-
-def round_through(x: Tensor) -> Tensor:
-    """Round half up; the gradient passes as if nothing had been done."""
-    rounded = torch.floor(x.detach() + 0.5)
-    return x + (rounded - x.detach()) if x.requires_grad else rounded
 
 
 def clamp_z(z: Tensor) -> Tensor:
@@ -49,97 +41,6 @@ def clamp_z(z: Tensor) -> Tensor:
 def scale_of_index(index: Tensor) -> Tensor:
     """Standard deviation for a (possibly fractional) table index 0..63."""
     return SMALLEST_SCALE * torch.exp(index * LOG_SCALE_STEP)
-
-
-class IntegerConv2d(nn.Module):
-    """Stride-1 convolution with integer weights over integer inputs; zero padding keeps the size.
-
-    Parameters are real numbers in training; `weight * 2^9` is rounded on every use. In evaluation it is a sum of
-    products, one for each place of the kernel.
-
-    Args:
-        input_bits: fractional bits of the input integers.
-    """
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, input_bits: int) -> None:
-        super().__init__()
-        self.kernel, self.accumulator_bits = kernel, WEIGHT_BITS + input_bits
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
-
-    def integer_weight(self) -> Tensor:
-        return round_through(self.weight * 2**WEIGHT_BITS)
-
-    def integer_bias(self) -> Tensor:
-        return round_through(self.bias * 2**self.accumulator_bits)
-
-    def accumulator_bound(self, largest_input: int) -> float:
-        """The largest magnitude that any output can reach; must stay below EXACT_LIMIT."""
-        rows = self.integer_weight().detach().double().abs().flatten(1).sum(1) * largest_input
-        return float((rows + self.integer_bias().detach().double().abs()).max())
-
-    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        """[B, inputs, h, w] integers -> accumulators [B, outputs, h, w], `accumulator_bits` fractional bits.
-
-        rows: numbers of the outputs that are wanted; all without.
-        """
-        weight, bias = self.integer_weight(), self.integer_bias()
-        if rows is not None:
-            weight, bias = weight[rows], bias[rows]
-        if self.training:
-            return F.conv2d(x, weight, bias, padding=self.kernel // 2)
-        height, width, margin = *x.shape[-2:], self.kernel // 2
-        padded = F.pad(x, (margin, margin, margin, margin))
-        return accumulate(
-            bias,
-            (
-                (weight[:, :, a, b], padded[:, :, a : a + height, b : b + width])
-                for a, b in itertools.product(range(self.kernel), repeat=2)
-            ),
-        )
-
-
-def accumulate(bias: Tensor, terms: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """bias [O], and pairs of weights [O, I] and planes [B, I, h, w] -> bias + the sum of products, [B, O, h, w].
-
-    Plain matrix products: no kernel library may choose a fast algorithm (Winograd, FFT) that works with fractions.
-    """
-    acc = bias[:, None]
-    for weight, x in terms:
-        size = x.shape[-2:]
-        acc = torch.baddbmm(acc, weight.expand(len(x), -1, -1), x.flatten(2))
-    return acc.unflatten(2, size)
-
-
-def exact_type(device: str | torch.device) -> torch.dtype:
-    """The quickest float type in which `accumulate` is exact: float32, or float64 where this process lets less precise
-    products take float32's place (bfloat16, TF32, autocast).
-
-    To be asked for each picture: the switches are the host's, and a wrong symbol costs it the rest of the file.
-    """
-    numbers = torch.arange(PROBED, device=device, dtype=torch.float64)
-    one = torch.eye(PROBED, device=device, dtype=torch.float64)
-    weight = PROBE * one - (PROBE - 1) * one.roll(1, 0)
-    x = (numbers[:, None] * 89 + numbers * 55).remainder(ACTIVATION_MAX + 1)[None, :, :, None]
-    quick = accumulate(numbers.float(), [(weight.float(), x.float())])
-    return torch.float32 if torch.equal(quick.double(), accumulate(numbers, [(weight, x)])) else torch.float64
-
-
-def activate(accumulator: Tensor, shift: int) -> Tensor:
-    """ReLU with rounding shift and saturation: integers 0..255."""
-    return round_through(accumulator * 2.0**-shift).clamp(0, ACTIVATION_MAX)
-
-
-def require_exact(name: str, layers: list[IntegerConv2d], largest_input: int) -> None:
-    """Raise ValueError if an accumulator could leave the range in which float32 is exact.
-
-    largest_input: of the first layer; the others' inputs are activations or indexes, 0..255.
-    """
-    for number, layer in enumerate(layers):
-        bound = layer.accumulator_bound(ACTIVATION_MAX if number else largest_input)
-        if not bound < EXACT_LIMIT:
-            raise ValueError(f"layer {number} of {name} can reach {bound:.0f}, beyond exact arithmetic")
 
 
 class HyperSynthesis(nn.Module):
@@ -165,7 +66,7 @@ class HyperSynthesis(nn.Module):
         with torch.no_grad():  # start with small means and with scales of about 1 (index 20)
             last = self.convolutions()[-1]
             last.weight.mul_(0.1)
-            last.bias[latents:] = 20.0 / INDEX_SHARE
+            last.bias[latents:] = 20.0 / 2**INDEX_SHARE_BITS
 
     def convolutions(self) -> list[IntegerConv2d]:
         """The layers from z to the outputs."""
@@ -183,8 +84,8 @@ class HyperSynthesis(nn.Module):
                 features = F.pixel_shuffle(features, 2)
         mean, index = last(features).chunk(2, dim=1)
         bits = last.accumulator_bits
-        mean = round_through(mean * (MEAN_SHARE * 2.0 ** (MEAN_BITS - bits))).clamp(-MEAN_MAX, MEAN_MAX)
-        return mean, round_through(index * (INDEX_SHARE * 2.0**-bits)), features
+        mean = rounding_shift(mean, bits - MEAN_BITS - MEAN_SHARE_BITS).clamp(-MEAN_MAX, MEAN_MAX)
+        return mean, rounding_shift(index, bits - INDEX_SHARE_BITS), features
 
 
 class HyperAnalysis(nn.Module):
@@ -296,7 +197,7 @@ class FrozenScaling(nn.Module):
 
 def scale_mean(mean: Tensor, integer_gain: Tensor) -> Tensor:
     """Mean of the scaled latent in sixteenths: a product of integers below 2^23 and a rounding shift."""
-    return round_through(mean * integer_gain * 2.0**-GAIN_BITS)
+    return rounding_shift(mean * integer_gain, GAIN_BITS)
 
 
 def scale_index(index: Tensor, offset: Tensor) -> Tensor:

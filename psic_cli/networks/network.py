@@ -28,16 +28,15 @@ from psic_cli.networks.context_model import STEPS, ContextModel, step_of_each
 from psic_cli.networks.entropy_model import (
     GAIN_BITS,
     MEAN_BITS,
-    WEIGHT_BITS,
     FrozenScaling,
     HyperAnalysis,
     HyperSynthesis,
-    IntegerConv2d,
     LatentScaling,
     scale_index,
     scale_mean,
 )
 from psic_cli.networks.guide import Guide
+from psic_cli.networks.integer_layers import WEIGHT_BITS, IntegerConv2d
 from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.networks.strips import in_strips
 from psic_cli.networks.transforms import STRIDE, Analysis, Synthesis
@@ -72,6 +71,7 @@ class PsicNetwork(nn.Module):
         self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents)
         self.context = nn.ModuleList(ContextModel(c.latents, c.hyper_width) for _ in range(1, STEPS))
         self.scaling: LatentScaling | FrozenScaling = LatentScaling(c.latents, c.levels)
+        self.integer_type = torch.float32  # what carries the entropy network's integers
 
     def to_tensors(self) -> dict[str, Tensor]:
         """What is stored: float16 for the transforms, whole numbers for everything that decides a table (FORMAT.md
@@ -115,6 +115,7 @@ class PsicNetwork(nn.Module):
         if gain.shape != (config.levels, config.latents) or offset.shape != gain.shape or inverse.shape != gain.shape:
             raise ValueError("the gains do not fit the number of levels and latents")
         network.scaling = FrozenScaling(gain.double(), offset.double(), inverse.float())
+        network.use_integers(torch.float64)
         return network.eval().requires_grad_(False)
 
     def give_own_synthesis(self) -> None:
@@ -166,16 +167,13 @@ class PsicNetwork(nn.Module):
             part.check_exact()
 
     def use_integers(self, dtype: torch.dtype) -> None:
-        """Carry the entropy network's integers in float64 or float32."""
-        self.h_s.to(dtype)
-        self.context.to(dtype)
+        """Carry the entropy network's integers in float64, float32 or int32 (see integer_layers.exact_type)."""
+        floats = torch.float32 if dtype == torch.int32 else dtype
+        self.h_s.to(floats)
+        self.context.to(floats)
         assert isinstance(self.scaling, FrozenScaling)
         self.scaling.gain, self.scaling.offset = self.scaling.gain.to(dtype), self.scaling.offset.to(dtype)
-
-    @property
-    def integer_type(self) -> torch.dtype:
-        """The float type that carries the entropy network's integers."""
-        return self.h_s.convolutions()[0].weight.dtype
+        self.integer_type = dtype
 
     def analyse(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, H, W] in 0..1, sides multiples of 64 -> y [B, latents, H/16, W/16], z [B, hyper_latents, H/64, W/64],
@@ -190,16 +188,11 @@ class PsicNetwork(nn.Module):
     def predict(self, z: Tensor, level: Tensor) -> Prediction:
         """Integer z [B, N, h/4, w/4] and levels [B] -> what is known of y before any of it is coded.
 
-        The tensors' dtype is the one that `h_s` and `scaling` hold (`float64` unless a test asks otherwise).
+        The tensors' dtype is `integer_type`, z's too.
         """
         mean, index, features = self.h_s(z)
         scaled = scale_mean(mean, self.scaling.integer_gain(level))
         return Prediction(scaled, scale_index(index, self.scaling.index_offset(level)), features)
-
-    def step_of_each(self, prediction: Prediction) -> Tensor:
-        """In which coding step each latent's turn is: [latents, h, w] of 0..3."""
-        latents, height, width = prediction.mean.shape[1:]
-        return step_of_each(latents, self.config.private, height, width, prediction.mean.device)
 
     def refine(self, prediction: Prediction, symbols: Tensor, step: int) -> Prediction:
         """The prediction for a coding step 1..3. symbols: [B, latents, h, w], read where public and of earlier steps.
@@ -207,22 +200,20 @@ class PsicNetwork(nn.Module):
         The mean of private latents stays what z tells: it stands for them where there is no key, and shall not tell
         more.
         """
-        steps, model = self.step_of_each(prediction), self.context_models()[step - 1]
-        if not self.training:
-            steps = steps[:, :2, :2]  # all cells of 2x2 are coded alike
-        public = (torch.arange(len(steps), device=steps.device) < self.config.public)[:, None, None]
-        known, wanted = public & (steps < step), steps == step
+        model, private = self.context_models()[step - 1], self.config.private
         if self.training:
-            seen = symbols.to(prediction.mean.dtype) * known
+            latents, height, width = prediction.mean.shape[1:]
+            steps = step_of_each(latents, private, height, width, prediction.mean.device)
+            public = (torch.arange(latents, device=steps.device) < self.config.public)[:, None, None]
+            seen = symbols.to(prediction.mean.dtype) * (public & (steps < step))
             mean, index = model(seen, prediction.features, prediction.index)
-            mean = prediction.mean + mean * (public & wanted)
-            return Prediction(mean, scale_index(prediction.index, index * wanted), prediction.features)
+            mean = prediction.mean + mean * (public & (steps == step))
+            return Prediction(mean, scale_index(prediction.index, index * (steps == step)), prediction.features)
         mean, index = prediction.mean.clone(), prediction.index.clone()
-        for found in model.corrections(symbols, prediction.features, prediction.index, known, wanted):
-            mean_here, index_here = (of_all[..., found.row :: 2, found.column :: 2] for of_all in (mean, index))
-            index_here[:, found.channels] = scale_index(index_here[:, found.channels], found.index)
-            coded = found.channels[found.channels < self.config.public]
-            mean_here[:, coded] += found.mean[:, : len(coded)]
+        for found in model.corrections(symbols, prediction.features, prediction.index, step, private):
+            index[found.where] = scale_index(index[found.where], found.index)
+            if found.mean is not None:
+                mean[found.where] += found.mean
         return Prediction(mean, index, prediction.features)
 
     def quantise(self, y: Tensor, mean: Tensor, level: Tensor) -> Tensor:

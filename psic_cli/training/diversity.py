@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psic_cli.networks.entropy_model import round_through
+from psic_cli.networks.integer_layers import round_through
 from psic_cli.networks.layers import filtered, pad_to_multiple
 
 SMALLEST_SIDE = 32  # pixels: nothing is shrunk below it

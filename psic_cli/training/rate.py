@@ -15,14 +15,14 @@ from psic_cli.bitstream.tables import N_SCALES, SMALLEST_SCALE
 from psic_cli.networks.context_model import STEPS
 from psic_cli.networks.entropy_model import (
     GAIN_BITS,
-    INDEX_SHARE,
+    INDEX_SHARE_BITS,
     LOG_SCALE_STEP,
     MEAN_BITS,
     Z_MAX,
     clamp_z,
-    round_through,
     scale_of_index,
 )
+from psic_cli.networks.integer_layers import round_through
 from psic_cli.networks.network import PsicNetwork
 
 Z_START = 1.5  # standard deviation of z before training, in steps
@@ -120,7 +120,7 @@ class RateModel(nn.Module):
         """
         y, z = (t.float() for t in network.analyse(x))
         scales = network.h_s.convolutions()[-1].bias[y.shape[1] :]
-        scales.copy_((y.std((0, 2, 3)).clamp_min(0.2) / SMALLEST_SCALE).log() / LOG_SCALE_STEP / INDEX_SHARE)
+        scales.copy_((y.std((0, 2, 3)).clamp_min(0.2) / SMALLEST_SCALE).log() / LOG_SCALE_STEP / 2**INDEX_SHARE_BITS)
         last = network.h_a.output
         assert last.bias is not None
         factor = Z_START / z.std((0, 2, 3)).clamp_min(1e-6)

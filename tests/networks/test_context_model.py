@@ -7,7 +7,7 @@ import torch
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import KNOWN_MAX, STEPS, ContextModel, step_of_each
 from psic_cli.networks.network import PsicNetwork
-from tests.networks.test_entropy_model import convolved, integers
+from tests.networks.test_integer_layers import CARRIERS, carried, convolved, integers
 
 LATENTS, PRIVATE, WIDTH = 5, 2, 6
 
@@ -57,9 +57,9 @@ def test_an_untrained_model_corrects_nothing():
     assert not any(part.any() for part in ContextModel(LATENTS, WIDTH).eval()(known.float(), features, index))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", CARRIERS)
 def test_it_is_integer_arithmetic(dtype):
-    made = context_model().to(dtype)
+    made = carried(context_model(), dtype)
     made.check_exact()
     known = torch.randint(-200, 200, (1, LATENTS, 5, 4))
     features, index = torch.randint(0, 256, (1, WIDTH, 5, 4)), torch.randint(0, 64, (1, LATENTS, 5, 4))
@@ -97,7 +97,7 @@ def test_a_step_changes_its_own_latents_alone_and_reads_public_symbols_of_earlie
     made, level = small_network(), torch.tensor([40])
     before = made.predict(torch.randint(-20, 20, (1, 4, 2, 2)).float(), level)
     symbols = torch.randint(-9, 9, before.mean.shape)
-    steps = made.step_of_each(before)
+    steps = step_of_each(LATENTS, PRIVATE, 8, 8)
     after = made.refine(before, symbols, step)
     for old, new in ((before.mean, after.mean), (before.index, after.index)):
         assert torch.equal(old[0, steps != step], new[0, steps != step])
@@ -114,22 +114,23 @@ def test_a_step_changes_its_own_latents_alone_and_reads_public_symbols_of_earlie
     assert not torch.equal(other.mean, after.mean)
 
 
+@pytest.mark.parametrize("dtype", CARRIERS)
 @pytest.mark.parametrize("private", [0, PRIVATE])
 @torch.no_grad()
-def test_what_a_decoder_computes_for_the_places_of_a_step_alone_is_what_training_computes_for_all(private):
-    made, level = small_network(private), torch.tensor([20, 40])
-    first = made.predict(torch.randint(-20, 20, (2, 4, 2, 3)).float(), level)
-    symbols = torch.randint(-200, 200, first.mean.shape)
-    found = []
-    for training in (False, True):
-        made.train(training)
-        prediction = first
-        for step in range(1, STEPS):
-            prediction = made.refine(prediction, symbols, step)
-        found.append(prediction)
-    assert torch.equal(found[0].mean, found[1].mean)
-    assert torch.equal(found[0].index, found[1].index)
-    assert not torch.equal(found[0].mean, first.mean)
+def test_what_a_decoder_computes_for_the_places_of_a_step_alone_is_what_training_computes_for_all(private, dtype):
+    trained, level = small_network(private), torch.tensor([20, 40])
+    loaded = PsicNetwork.from_tensors(trained.config, trained.to_tensors())
+    loaded.use_integers(dtype)
+    trained.train()
+    z = torch.randint(-20, 20, (2, 4, 2, 3))
+    expected, found = trained.predict(z.float(), level), loaded.predict(z.to(dtype), level)
+    assert torch.equal(found.mean.float(), expected.mean)
+    first, symbols = expected.mean, torch.randint(-200, 200, expected.mean.shape)
+    for step in range(1, STEPS):
+        expected, found = trained.refine(expected, symbols, step), loaded.refine(found, symbols, step)
+        assert torch.equal(found.mean.float(), expected.mean)
+        assert torch.equal(found.index.float(), expected.index)
+    assert not torch.equal(expected.mean, first)
 
 
 @torch.no_grad()

@@ -1,81 +1,23 @@
-"""The integer entropy network: what it computes is plain integer arithmetic, in every float type that carries it."""
+"""The integer entropy network: what it computes is plain integer arithmetic, in every type that carries it."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from psic_cli.bitstream.tables import N_SCALES, SCALES
 from psic_cli.networks import entropy_model
 from psic_cli.networks.entropy_model import (
-    EXACT_LIMIT,
     GAIN_MAX,
     FrozenScaling,
     HyperSynthesis,
-    IntegerConv2d,
     LatentScaling,
-    activate,
-    round_through,
     scale_index,
     scale_mean,
     scale_of_index,
 )
-
-
-def integers(x: Tensor) -> np.ndarray:
-    """int64, after checking that these are whole numbers."""
-    array = x.detach().double().numpy()
-    assert (array == np.round(array)).all()
-    return array.astype(np.int64)
-
-
-def convolved(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Plain int64: x [C, h, w], weight [O, C, k, k] -> [O, h, w] with zeros around x."""
-    margin = weight.shape[2] // 2
-    padded = np.pad(x, ((0, 0), (margin, margin), (margin, margin)))
-    result = np.zeros((len(weight), *x.shape[1:]), dtype=np.int64) + bias[:, None, None]
-    for a in range(weight.shape[2]):
-        for b in range(weight.shape[3]):
-            window = padded[:, a : a + x.shape[1], b : b + x.shape[2]]
-            result += np.einsum("oc,chw->ohw", weight[:, :, a, b], window)
-    return result
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kernel", [1, 3])
-@settings(max_examples=15)
-@given(
-    sizes=st.tuples(st.integers(1, 7), st.integers(1, 9), st.integers(1, 6), st.integers(1, 6)),
-    seed=st.integers(0, 2**31),
-)
-def test_an_integer_layer_is_an_integer_convolution(kernel, dtype, sizes, seed):
-    inputs, outputs, height, width = sizes
-    torch.manual_seed(seed)
-    layer = IntegerConv2d(inputs, outputs, kernel, input_bits=4).eval()
-    torch.nn.init.normal_(layer.weight, std=2.0)
-    torch.nn.init.normal_(layer.bias, std=20.0)
-    layer.to(dtype)
-    assert layer.accumulator_bound(255) < EXACT_LIMIT
-    x = torch.randint(0, 256, (2, inputs, height, width))
-    expected = [
-        convolved(picture.numpy(), integers(layer.integer_weight()), integers(layer.integer_bias())) for picture in x
-    ]
-    assert (integers(layer(x.to(dtype))) == np.stack(expected)).all()
-
-
-def test_training_computes_what_evaluation_computes():
-    torch.manual_seed(0)
-    layer = IntegerConv2d(5, 7, 3, input_bits=4)
-    x = torch.randint(0, 256, (2, 5, 6, 4)).float()
-    assert torch.equal(layer.train()(x).round(), layer.eval()(x))
-
-
-@given(st.lists(st.integers(-(2**24), 2**24), min_size=1, max_size=30), st.sampled_from([5, 9]))
-def test_activation_is_a_rounding_shift_and_a_clamp(accumulators, shift):
-    found = integers(activate(torch.tensor(accumulators, dtype=torch.float64), shift))
-    assert found.tolist() == [min(255, max(0, (acc + 2 ** (shift - 1)) // 2**shift)) for acc in accumulators]
+from tests.networks.test_integer_layers import CARRIERS, carried, convolved, integers
 
 
 def network(**sizes: int) -> HyperSynthesis:
@@ -83,9 +25,9 @@ def network(**sizes: int) -> HyperSynthesis:
     return HyperSynthesis(**{"channels": 3, "width": 8, "latents": 5, **sizes}).eval()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", CARRIERS)
 def test_the_whole_network_is_integer_arithmetic(dtype):
-    h_s = network().to(dtype)
+    h_s = carried(network(), dtype)
     with torch.no_grad():
         for layer in h_s.convolutions():
             layer.weight.mul_(3)
@@ -118,22 +60,13 @@ def test_the_whole_network_is_integer_arithmetic(dtype):
         min_size=1,
     )
 )
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", CARRIERS)
 def test_scaling_by_quality_is_integer_arithmetic(dtype, numbers):
     mean, gain, index, offset = torch.tensor(numbers, dtype=dtype).T
     found = list(
         zip(integers(scale_mean(mean, gain)).tolist(), integers(scale_index(index, offset)).tolist(), strict=True)
     )
     assert found == [((m * g + 512) // 1024, min(63, max(0, i + o))) for m, g, i, o in numbers]
-
-
-def test_rounding_is_half_up_and_lets_gradients_through():
-    x = torch.tensor([-1.5, -0.5, 0.49, 0.5, 1.5], requires_grad=True)
-    rounded = round_through(x)
-    rounded.sum().backward()
-    assert rounded.tolist() == [-1, 0, 0, 1, 2]
-    assert x.grad is not None
-    assert x.grad.tolist() == [1] * 5
 
 
 # Exactness
@@ -158,17 +91,6 @@ def test_a_bias_that_could_leave_exact_arithmetic_is_refused():
         h_s.convolutions()[2].bias[0] = -(2.0**24) / 2**13
     with pytest.raises(ValueError, match="layer 2"):
         h_s.check_exact()
-
-
-def test_the_bound_is_reached_by_the_worst_input():
-    layer = network().convolutions()[2]
-    weight = layer.integer_weight().detach()
-    worst = int((weight.abs().flatten(1).sum(1) + layer.integer_bias().detach().abs() / 255).argmax())
-    x = 255.0 * (weight[worst] > 0)[None]
-    opposite = 255.0 * (weight[worst] < 0)[None]
-    reached = (layer(x.float()) - layer(opposite.float()))[0, worst, 1, 1]
-    assert reached.abs() <= layer.accumulator_bound(255)
-    assert reached.abs() > 0.99 * layer.accumulator_bound(255)
 
 
 def test_not_a_number_is_not_exact():

@@ -108,7 +108,7 @@ def test_a_loaded_network_predicts_what_the_trained_one_did():
     found = loaded(trained)
     z, level = torch.randint(-60, 60, (1, 6, 3, 2)), torch.tensor([7])
     symbols = torch.randint(-99, 99, (1, 24, 12, 8))
-    for dtype in (torch.float64, torch.float32):
+    for dtype in (torch.float64, torch.float32, torch.int32):
         found.use_integers(dtype)
         assert found.integer_type == dtype
         for one, other in zip(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from psic_cli.networks.entropy_model import IntegerConv2d
+from psic_cli.networks.integer_layers import IntegerConv2d
 from psic_cli.training.optimiser import Average, Optimiser, as_matrix, matrix_weights
 
 

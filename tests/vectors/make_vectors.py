@@ -36,7 +36,7 @@ from psic_cli.bitstream.container import Container, Header, Section, associated_
 from psic_cli.bitstream.entropy import encode_symbols
 from psic_cli.bitstream.reader import pack_varint
 from psic_cli.codec import Version
-from psic_cli.networks.context_model import STEPS
+from psic_cli.networks.context_model import STEPS, turns
 from psic_cli.picture import Picture
 
 HERE = Path(__file__).parent
@@ -127,10 +127,13 @@ def any_integers(model: zoo.Model) -> Container:
     prediction = model.network.predict(z_tensor, level)
     for step in range(1, STEPS):
         prediction = model.network.refine(prediction, torch.from_numpy(y)[None], step)
-    index = codec._integers(prediction.index)
-    parts = codec._parts_of_y(model, prediction)
-    *steps, last, private = (encode_symbols(y[part], index[part], model.y_tables) for part in parts)
-    public = b"".join(pack_varint(len(step)) + step for step in steps) + last
+    index, shared = codec._integers(prediction.index), config.public
+    *steps, final = (
+        encode_symbols(codec._of_step(y, turn), codec._of_step(index, turn), model.y_tables)
+        for turn in (turns(step, shared) for step in range(STEPS))
+    )
+    private = encode_symbols(y[shared:].ravel(), index[shared:].ravel(), model.y_tables)
+    public = b"".join(pack_varint(len(step)) + step for step in steps) + final
     return Container(header, {Section.Z: z_data, Section.Y_PUBLIC: public, Section.Y_PRIVATE: private})
 
 

@@ -1,0 +1,196 @@
+"""Convolutions of integers: the same numbers on every machine.
+
+Training carries integers in float32, whose values stay exact below 2^24. A loaded network does so too, or carries them
+in float64 where float32 is not exact, or, where that is quicker, in int32 with products of bytes: `exact_type` chooses.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from psic_cli.networks.strips import in_strips
+
+WEIGHT_BITS = 9  # a weight w is stored as round(w * 2^9)
+WEIGHT_MAX = 2**13 - 1  # of a stored weight: its upper byte is at most 64
+ACTIVATION_BITS = 4  # an activation a is carried as round(a * 2^4), 0..255
+ACTIVATION_MAX = 255
+EXACT_LIMIT = 2**24 - 2**12  # float32 is exact below 2^24; the rest is room for what rounding adds
+PROBED = 128  # channels and places: as many as kernels for large products are used for
+PROBE = 2**16 + 2**8 + 1  # 17 bits: more than TF32 has, or two bfloat16; times an activation it stays below 2^24
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Round half up; the gradient passes as if nothing had been done."""
+    rounded = torch.floor(x.detach() + 0.5)
+    return x + (rounded - x.detach()) if x.requires_grad else rounded
+
+
+def rounding_shift(x: Tensor, bits: int) -> Tensor:
+    """Integers x / 2^bits, rounded half up; the gradient passes as if nothing had been rounded. bits: at least 1."""
+    if x.dtype == torch.int32:
+        return (x + (1 << (bits - 1))) >> bits
+    return round_through(x * 2.0**-bits)
+
+
+def activate(accumulator: Tensor, shift: int) -> Tensor:
+    """ReLU with rounding shift and saturation: integers 0..255."""
+    return rounding_shift(accumulator, shift).clamp(0, ACTIVATION_MAX)
+
+
+class IntegerConv2d(nn.Module):
+    """Stride-1 convolution with integer weights over integer inputs; zero padding keeps the size.
+
+    Parameters are real numbers in training; `weight * 2^9` is rounded on every use. In evaluation it is a sum of
+    products, one for each place of the kernel.
+
+    Args:
+        input_bits: fractional bits of the input integers: 0 of symbols, -127..127, and 4 of activations, 0..255.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, input_bits: int) -> None:
+        super().__init__()
+        self.kernel, self.accumulator_bits = kernel, WEIGHT_BITS + input_bits
+        self.least = 128 if input_bits else 0  # what is subtracted from inputs to make them signed bytes
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self._byte_products: dict[Hashable, ByteProducts] = {}
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+
+    def integer_weight(self) -> Tensor:
+        return round_through(self.weight * 2**WEIGHT_BITS)
+
+    def integer_bias(self) -> Tensor:
+        return round_through(self.bias * 2**self.accumulator_bits)
+
+    def accumulator_bound(self, largest_input: int) -> float:
+        """The largest magnitude that any output can reach; must stay below EXACT_LIMIT."""
+        rows = self.integer_weight().detach().double().abs().flatten(1).sum(1) * largest_input
+        return float((rows + self.integer_bias().detach().double().abs()).max())
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """[B, inputs, h, w] integers -> accumulators [B, outputs, h, w], `accumulator_bits` fractional bits.
+
+        rows: numbers of the outputs that are wanted; all without.
+        """
+        if not self.training:
+            return in_strips(lambda part: self._evaluated(part, rows), x, 1, x.shape[3], halo=self.kernel // 2)
+        weight, bias = self.integer_weight(), self.integer_bias()
+        return F.conv2d(x, weight, bias, padding=self.kernel // 2)
+
+    def _evaluated(self, x: Tensor, rows: Tensor | None) -> Tensor:
+        height, width, margin = *x.shape[-2:], self.kernel // 2
+        whole = x.dtype == torch.int32
+        padded = F.pad(as_bytes(x, self.least) if whole else x, 4 * (margin,), value=-self.least if whole else 0)
+        chosen = slice(None) if rows is None else rows
+        around = [
+            ((chosen, slice(None), a, b), padded[:, :, a : a + height, b : b + width])
+            for a, b in itertools.product(range(self.kernel), repeat=2)
+        ]
+        return self.sum_of_products(None if rows is None else tuple(rows.tolist()), around, chosen)
+
+    def sum_of_products(
+        self, name: Hashable, around: list[tuple[Any, Tensor]], rows: Tensor | slice = slice(None)
+    ) -> Tensor:
+        """The layer's accumulators from planes of inputs [B, I, h, w], each with the part of the weight that it meets.
+
+        name: of this choice of parts. Planes of bytes meet weights that were prepared for the name on the first call,
+        and must not have changed since. rows: the outputs that the parts are of.
+        """
+        if around[0][1].dtype != torch.int8:
+            weight = self.integer_weight()
+            return accumulate(self.integer_bias()[rows], [(weight[part], plane) for part, plane in around])
+        if name not in self._byte_products:
+            weight = self.integer_weight()
+            matrix = torch.cat([weight[part] for part, _ in around], dim=1)
+            self._byte_products[name] = ByteProducts(matrix, self.integer_bias()[rows], self.least)
+        return self._byte_products[name]([plane for _, plane in around])
+
+
+def accumulate(bias: Tensor, terms: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """bias [O], and pairs of weights [O, I] and planes [B, I, h, w] -> bias + the sum of products, [B, O, h, w].
+
+    Plain matrix products: no kernel library may choose a fast algorithm (Winograd, FFT) that works with fractions.
+    """
+    acc = bias[:, None]
+    for weight, x in terms:
+        size = x.shape[-2:]
+        acc = torch.baddbmm(acc, weight.expand(len(x), -1, -1), x.flatten(2))
+    return acc.unflatten(2, size)
+
+
+class ByteProducts:
+    """`accumulate` for inputs that are bytes, two to five times as quick on processors made for that.
+
+    A weight is 128 * high + low, low in -64..63, high in -64..64. Processors of before VNNI add two products in 16 bits
+    first: 2 * 255 * 64 still fits.
+
+    Args:
+        weight: integers [O, K]; K runs over all planes of a call. bias: integers [O]. least: what had been subtracted
+            from the inputs.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, least: int) -> None:
+        whole = weight.detach().long()
+        low = (whole + 64).remainder(128) - 64
+        self.halves = torch.cat([(whole - low) // 128, low]).to(torch.int8).t()
+        self.bias = (bias.detach().long() + least * whole.sum(1)).to(torch.int32)
+
+    def __call__(self, planes: list[Tensor]) -> Tensor:
+        """int8 [B, I, h, w] each -> int32 [B, O, h, w]."""
+        x = torch.cat([plane.permute(0, 2, 3, 1) for plane in planes], dim=3)
+        high, low = torch._int_mm(x.flatten(0, 2), self.halves).chunk(2, dim=1)
+        return torch.add(self.bias, low).add_(high, alpha=128).unflatten(0, x.shape[:3]).permute(0, 3, 1, 2)
+
+
+def as_bytes(x: Tensor, least: int = 0) -> Tensor:
+    """Integers [B, C, h, w] -> int8, `least` subtracted; the channels come last in memory."""
+    return (x - least if least else x).to(torch.int8, memory_format=torch.channels_last)
+
+
+def exact_type(device: str | torch.device) -> torch.dtype:
+    """The quickest type that carries integers exactly: int32 on processors that multiply bytes quickly, float32, or
+    float64 where this process lets less precise products take float32's place (bfloat16, TF32, autocast).
+
+    To be asked for each picture: the switches are the host's, and a wrong symbol costs it the rest of the file.
+    """
+    numbers = torch.arange(PROBED, device=device, dtype=torch.float64)
+    if torch.device(device).type == "cpu" and multiplies_bytes_quickly():
+        extremes = torch.tensor([-WEIGHT_MAX, WEIGHT_MAX], dtype=torch.float64).repeat(PROBED, PROBED // 2)
+        plane = (numbers[:, None] * 89 + numbers * 55).remainder(ACTIVATION_MAX + 1) - 128
+        plane[::2], plane[1::4] = 127.0, -128.0
+        found = ByteProducts(extremes, numbers, 128)([as_bytes(plane[None, :, :, None])])
+        if torch.equal(found.double(), accumulate(numbers, [(extremes, plane[None, :, :, None] + 128)])):
+            return torch.int32
+    one = torch.eye(PROBED, device=device, dtype=torch.float64)
+    weight = PROBE * one - (PROBE - 1) * one.roll(1, 0)
+    x = (numbers[:, None] * 89 + numbers * 55).remainder(ACTIVATION_MAX + 1)[None, :, :, None]
+    quick = accumulate(numbers.float(), [(weight.float(), x.float())])
+    return torch.float32 if torch.equal(quick.double(), accumulate(numbers, [(weight, x)])) else torch.float64
+
+
+def multiplies_bytes_quickly() -> bool:
+    """Whether torch has a kernel for products of bytes here that beats those of float32."""
+    return (
+        torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and bool(torch.backends.mkldnn.enabled)
+        and hasattr(torch, "_int_mm")
+    )
+
+
+def require_exact(name: str, layers: list[IntegerConv2d], largest_input: int) -> None:
+    """Raise ValueError if an accumulator could leave the range in which float32 is exact, or a weight its two bytes.
+
+    largest_input: of the first layer; the others' inputs are activations or indexes, 0..255.
+    """
+    for number, layer in enumerate(layers):
+        bound = layer.accumulator_bound(ACTIVATION_MAX if number else largest_input)
+        if not bound < EXACT_LIMIT:
+            raise ValueError(f"layer {number} of {name} can reach {bound:.0f}, beyond exact arithmetic")
+        if layer.integer_weight().abs().max() > WEIGHT_MAX:
+            raise ValueError(f"layer {number} of {name} has a weight beyond {WEIGHT_MAX / 2**WEIGHT_BITS}")
