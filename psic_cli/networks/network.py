@@ -241,11 +241,16 @@ class PsicNetwork(nn.Module):
         if not is_protected(condition):
             return self.synthesise(y_hat, condition)[..., :height, :width]
         x_hat = self.synthesise(y_hat, of_full(condition))[..., :height, :width].float()
-        if is_large(min(height, width)):
-            shield = enlarged(self.draw_shield(x_hat, condition), height, width)
-        else:
-            shield = self.guided(self.drawn(y_hat, x_hat, condition), x_hat, condition)
-        return x_hat.add_(shield)  # in place: it may be large
+        return x_hat.add_(self.shield(y_hat, x_hat, condition)[0])  # in place: it may be large
+
+    def shield(self, y_hat: Tensor, x_hat: Tensor, condition: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the protected version of y_hat adds to its full one x_hat [B, 3, H, W], of the same shape; and what it
+        was on thumbnails if the pictures are large.
+        """
+        if is_large(min(x_hat.shape[-2:])):
+            small = self.draw_shield(x_hat, condition)
+            return enlarged(small, *x_hat.shape[-2:]), small
+        return self.guided(self.drawn(y_hat, x_hat, condition), x_hat, condition), None
 
     def drawn(self, y_hat: Tensor, x_hat: Tensor, condition: Tensor) -> Tensor:
         """How the protected version of y_hat differs from its full one x_hat [B, 3, H, W], in proportion to the

@@ -18,7 +18,7 @@ from torch import Tensor
 from psic_cli.networks.cltg import WITNESS_SIDE
 from psic_cli.networks.entropy_model import clamp_z, scale_of_index
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE, PsicNetwork, enlarged, is_large
+from psic_cli.networks.network import PICTURE_MULTIPLE, PsicNetwork
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Versions:
         return x_hat[:, :, :side, :side]
 
     def protected(self, y_hat: Tensor, side: int, level: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The same for the protected version with the whole shield, and what was drawn on thumbnails [B, 3, h, w] if
+        """The same for the protected version with the whole shield, and its shield on thumbnails [B, 3, h, w] if
         the pictures are large.
 
         Gradients go through what is drawn alone, not through the picture that it is drawn on.
@@ -74,11 +74,8 @@ class Versions:
         condition = self.condition(side, level, none + 1)
         with torch.no_grad():
             x_hat = self.decode(y_hat, side, level, none)
-        if is_large(side):
-            drawn = self.network.draw_shield(x_hat, condition)
-            return x_hat + enlarged(drawn, side, side), drawn
-        drawn = self.network.drawn(y_hat, x_hat, condition)
-        return x_hat + self.network.guided(drawn, x_hat, condition), None
+        shield, small = self.network.shield(y_hat, x_hat, condition)
+        return x_hat + shield, small
 
     def condition(self, side: int, level: Tensor, strength: Tensor, machine: Tensor | None = None) -> Tensor:
         """Conditions [B, 4] of square pictures. Levels [B], strength and machine [B, 1]."""
