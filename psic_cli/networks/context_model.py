@@ -5,7 +5,8 @@ predicted from z alone (entropy_model.py), those of a later one also from the sy
 them and, in other channels, at their own place. The first two steps together are a chequerboard, and which places are
 coded when changes from channel to channel ("Checkerboard Context Model for Efficient Learned Image Compression", He et
 al., CVPR 2021; four steps with both kinds of neighbours as in DCVC-DC, Li et al., CVPR 2023).
-Private latents never serve as context: whoever has no key must be able to read all public ones.
+Private latents never serve as context: whoever has no key must be able to read all public ones. Details
+(NetworkConfig.details) do not either: training found no use for them.
 """
 
 from __future__ import annotations
@@ -82,14 +83,18 @@ class ContextModel(nn.Module):
         features, index -> 1x1 -> + , ReLU -> 1x1, ReLU -> 1x1 -> (mean, index)
 
     The last layer starts at zero: an untrained model corrects nothing.
+
+    Args:
+        details: the symbols of the first so many latents are not looked at.
     """
 
-    def __init__(self, latents: int, width: int) -> None:
+    def __init__(self, latents: int, width: int, details: int = 0) -> None:
         super().__init__()
         a = ACTIVATION_BITS
+        self.details = details
         self.layers = nn.ModuleList(
             [
-                IntegerConv2d(latents, width, 3, input_bits=0),
+                IntegerConv2d(latents - details, width, 3, input_bits=0),
                 IntegerConv2d(width + latents, width, 1, input_bits=a),
                 IntegerConv2d(width, width, 1, input_bits=a),
                 IntegerConv2d(width, 2 * latents, 1, input_bits=a),
@@ -110,7 +115,8 @@ class ContextModel(nn.Module):
         [B, latents, h, w] as predicted from z -> what to add to mean (sixteenths) and index, integers of that shape.
         """
         near, here, inner, last = self.convolutions()
-        h = self._activated(near(known.clamp(-KNOWN_MAX, KNOWN_MAX)), here(torch.cat([features, index], dim=1)))
+        known = known[:, self.details :].clamp(-KNOWN_MAX, KNOWN_MAX)
+        h = self._activated(near(known), here(torch.cat([features, index], dim=1)))
         h = activate(inner(h), inner.accumulator_bits - ACTIVATION_BITS)
         mean, scale = last(h).chunk(2, dim=1)
         return _as_mean(mean), _as_scale(scale)
@@ -128,8 +134,9 @@ class ContextModel(nn.Module):
         public = latents - private
         known = step_of_each(latents, private, 2, 2, symbols.device) < step
         known[public:] = False
+        known, context = known[self.details :], symbols[:, self.details :]
         cells = {
-            (row, column): self._padded(symbols[:, known[:, row, column], row::2, column::2], features.dtype)
+            (row, column): self._padded(context[:, known[:, row, column], row::2, column::2], features.dtype)
             for row, column in PLACES
         }
         expected = here(torch.cat([features, index], dim=1))

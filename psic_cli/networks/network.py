@@ -69,7 +69,7 @@ class PsicNetwork(nn.Module):
         self.guide = Guide() if c.guide else None
         self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents)
         self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents)
-        self.context = nn.ModuleList(ContextModel(c.latents, c.hyper_width) for _ in range(1, STEPS))
+        self.context = nn.ModuleList(ContextModel(c.latents, c.hyper_width, c.details) for _ in range(1, STEPS))
         self.scaling: LatentScaling | FrozenScaling = LatentScaling(c.latents, c.levels)
         self.integer_type = torch.float32  # what carries the entropy network's integers
 

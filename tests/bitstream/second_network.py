@@ -114,7 +114,8 @@ def corrections_of_index(
     def layer(k: int, planes: Planes) -> Planes:
         return convolve(tensors[f"context.{step}.{k}.weight"], tensors[f"context.{step}.{k}.bias"], planes)
 
-    clamped = [[[min(63, max(-63, v)) for v in row] for row in plane] for plane in known]
+    seen_channels = known[len(known) - tensors[f"context.{step}.0.weight"].shape[1] :]
+    clamped = [[[min(63, max(-63, v)) for v in row] for row in plane] for plane in seen_channels]
     seen, expected = layer(0, clamped), layer(1, features + index)
     h = [
         [

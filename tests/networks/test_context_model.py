@@ -9,12 +9,12 @@ from psic_cli.networks.context_model import KNOWN_MAX, STEPS, ContextModel, step
 from psic_cli.networks.network import PsicNetwork
 from tests.networks.test_integer_layers import CARRIERS, carried, convolved, integers
 
-LATENTS, PRIVATE, WIDTH = 5, 2, 6
+LATENTS, PRIVATE, DETAILS, WIDTH = 6, 2, 1, 6
 
 
 def context_model() -> ContextModel:
     torch.manual_seed(2)
-    made = ContextModel(LATENTS, WIDTH).eval()
+    made = ContextModel(LATENTS, WIDTH, DETAILS).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.normal_(0, 0.4)
@@ -24,7 +24,15 @@ def context_model() -> ContextModel:
 def small_network(private: int = PRIVATE) -> PsicNetwork:
     torch.manual_seed(3)
     made = PsicNetwork(
-        NetworkConfig(width=32, deep_width=32, latents=LATENTS, private=private, hyper_width=WIDTH, hyper_latents=4)
+        NetworkConfig(
+            width=32,
+            deep_width=32,
+            latents=LATENTS,
+            details=DETAILS,
+            private=private,
+            hyper_width=WIDTH,
+            hyper_latents=4,
+        )
     ).eval()
     with torch.no_grad():
         for parameter in made.context.parameters():
@@ -33,7 +41,7 @@ def small_network(private: int = PRIVATE) -> PsicNetwork:
 
 
 def test_steps_change_from_channel_to_channel_and_the_last_one_has_all_that_is_private():
-    steps = step_of_each(LATENTS + 1, PRIVATE, 2, 3)
+    steps = step_of_each(6, PRIVATE, 2, 3)
     assert steps[:-PRIVATE].tolist() == [
         [[0, 2, 0], [3, 1, 3]],
         [[2, 0, 2], [1, 3, 1]],
@@ -53,7 +61,7 @@ def test_each_step_has_a_quarter_of_each_channel_and_the_first_two_are_a_chequer
 
 
 def test_an_untrained_model_corrects_nothing():
-    known, features, index = torch.randint(-9, 9, (1, 5, 4, 4)), torch.full((1, 6, 4, 4), 200.0), torch.ones(1, 5, 4, 4)
+    known, features, index = torch.randint(-9, 9, (1, 6, 4, 4)), torch.full((1, 6, 4, 4), 200.0), torch.ones(1, 6, 4, 4)
     assert not any(part.any() for part in ContextModel(LATENTS, WIDTH).eval()(known.float(), features, index))
 
 
@@ -71,7 +79,7 @@ def test_it_is_integer_arithmetic(dtype):
     def layer(one, x):
         return convolved(x, integers(one.integer_weight()), integers(one.integer_bias()))
 
-    seen = layer(near, np.clip(known[0].numpy(), -KNOWN_MAX, KNOWN_MAX))
+    seen = layer(near, np.clip(known[0, DETAILS:].numpy(), -KNOWN_MAX, KNOWN_MAX))
     expected = layer(here, np.concatenate([features[0].numpy(), index[0].numpy()]))
     h = np.clip((seen + 16) // 32 + (expected + 256) // 512, 0, 255)
     h = np.clip((layer(inner, h) + 256) // 512, 0, 255)
@@ -93,7 +101,7 @@ def test_weights_that_could_leave_exact_arithmetic_are_refused(number):
 
 @pytest.mark.parametrize("step", range(1, STEPS))
 @torch.no_grad()
-def test_a_step_changes_its_own_latents_alone_and_reads_public_symbols_of_earlier_steps(step):
+def test_a_step_changes_its_own_latents_alone_and_reads_public_symbols_of_earlier_steps_but_details(step):
     made, level = small_network(), torch.tensor([40])
     before = made.predict(torch.randint(-20, 20, (1, 4, 2, 2)).float(), level)
     symbols = torch.randint(-9, 9, before.mean.shape)
@@ -106,7 +114,7 @@ def test_a_step_changes_its_own_latents_alone_and_reads_public_symbols_of_earlie
     assert after.index.max() <= 63
 
     unread = steps >= step
-    unread[LATENTS - PRIVATE :] = True
+    unread[:DETAILS] = unread[LATENTS - PRIVATE :] = True
     again = made.refine(before, torch.where(unread, symbols + 5, symbols), step)
     assert torch.equal(again.mean, after.mean)
     assert torch.equal(again.index, after.index)
