@@ -65,23 +65,29 @@ def choose_private(bits: Tensor, cost: Tensor, share: float) -> Tensor:
 
 def reorder_latents(network: PsicNetwork, order: Tensor) -> None:
     """Give the channels of y a new order. Only what the context models compute changes, since which channels are coded
-    in which step depends on their order: they have to learn it anew. order: [M], a permutation.
+    in which step depends on their order: they have to learn it anew. order: [M], a permutation that leaves the details
+    in front.
     """
     assert isinstance(network.scaling, LatentScaling)
     last = network.h_s.convolutions()[-1]
     both = torch.cat([order, order + len(order)])  # means, then indexes
+    details = network.config.details
     rows: list[Any] = [network.g_a.to_latents.weight, network.g_a.to_latents.bias]
     columns: list[Any] = [network.g_s.from_latents.weight, network.h_a.layers[0].weight]
     columns += [network.scaling.log_gain, network.scaling.log_inverse]
+    looked_at: list[Any] = []  # M without the details
     outputs: list[Any] = [last.weight, last.bias]  # twice M
     for context in network.context_models():
         near, here, _, correction = context.convolutions()
-        columns += [near.weight, here.weight[:, -len(order) :]]
+        columns.append(here.weight[:, -len(order) :])
+        looked_at.append(near.weight)
         outputs += [correction.weight, correction.bias]
     with torch.no_grad():
         for parameter in rows:
             parameter.copy_(parameter[order].clone())
         for parameter in columns:
             parameter.copy_(parameter[:, order].clone())
+        for parameter in looked_at:
+            parameter.copy_(parameter[:, order[details:] - details].clone())
         for parameter in outputs:
             parameter.copy_(parameter[both].clone())
