@@ -243,8 +243,7 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
         for first, where in enumerate(turn):
             y[where] = symbols.reshape(config.public, *y[where].shape[1:])[first::PATTERNS]
     if Section.Y_PRIVATE in sealed:
-        y_private = y[config.public :]
-        index = _integers(prediction.index)[config.public :]
+        y_private, index = y[config.public :], index[config.public :]
         symbols = entropy.decode_symbols(sealed[Section.Y_PRIVATE], index.ravel(), model.y_tables)
         y_private[:] = symbols.reshape(y_private.shape)
     return Latents(z, y, prediction.mean)

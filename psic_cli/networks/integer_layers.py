@@ -160,16 +160,16 @@ def exact_type(device: str | torch.device) -> torch.dtype:
     To be asked for each picture: the switches are the host's, and a wrong symbol costs it the rest of the file.
     """
     numbers = torch.arange(PROBED, device=device, dtype=torch.float64)
+    x = (numbers[:, None] * 89 + numbers * 55).remainder(ACTIVATION_MAX + 1)[None, :, :, None]
     if torch.device(device).type == "cpu" and multiplies_bytes_quickly():
-        extremes = torch.tensor([-WEIGHT_MAX, WEIGHT_MAX], dtype=torch.float64).repeat(PROBED, PROBED // 2)
-        plane = (numbers[:, None] * 89 + numbers * 55).remainder(ACTIVATION_MAX + 1) - 128
-        plane[::2], plane[1::4] = 127.0, -128.0
-        found = ByteProducts(extremes, numbers, 128)([as_bytes(plane[None, :, :, None])])
-        if torch.equal(found.double(), accumulate(numbers, [(extremes, plane[None, :, :, None] + 128)])):
+        largest = torch.tensor([-WEIGHT_MAX, WEIGHT_MAX], dtype=torch.float64).repeat(PROBED, PROBED // 2)
+        extreme = x.clone()
+        extreme[:, ::2], extreme[:, 1::4] = ACTIVATION_MAX, 0.0
+        found = ByteProducts(largest, numbers, 128)([as_bytes(extreme, 128)])
+        if torch.equal(found.double(), accumulate(numbers, [(largest, extreme)])):
             return torch.int32
     one = torch.eye(PROBED, device=device, dtype=torch.float64)
     weight = PROBE * one - (PROBE - 1) * one.roll(1, 0)
-    x = (numbers[:, None] * 89 + numbers * 55).remainder(ACTIVATION_MAX + 1)[None, :, :, None]
     quick = accumulate(numbers.float(), [(weight.float(), x.float())])
     return torch.float32 if torch.equal(quick.double(), accumulate(numbers, [(weight, x)])) else torch.float64
 
