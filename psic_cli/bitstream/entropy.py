@@ -46,7 +46,7 @@ def encode_symbols(symbols: npt.ArrayLike, indexes: npt.ArrayLike, tables: Table
         raise ValueError(f"{len(values)} symbols with {len(order.positions)} indexes")
     if len(values) and max(int(values.max()), -int(values.min())) > MAX_SYMBOL:
         raise ValueError(f"a symbol is outside -{MAX_SYMBOL}..{MAX_SYMBOL}")
-    return _encode(values.astype(np.int32), order, tables)
+    return _encode(values[order.positions].astype(np.int32), order, tables)
 
 
 def decode_symbols(data: bytes, indexes: npt.ArrayLike, tables: TableSet) -> Int32Array:
@@ -59,10 +59,12 @@ def decode_symbols(data: bytes, indexes: npt.ArrayLike, tables: TableSet) -> Int
     order = _Order.of(indexes, tables)
     if len(data) % _WORD.itemsize:
         raise FormatError(f"the coded symbols are damaged: {len(data)} bytes are not a whole number of words")
-    symbols = _decode(data, order, tables) if len(order.positions) else np.zeros(0, np.int32)
+    values = _decode(data, order, tables) if len(order.positions) else np.zeros(0, np.int32)
     # Coding takes less time than sorting does, and this leaves no content with a second spelling.
-    if _encode(symbols, order, tables) != data:
+    if _encode(values, order, tables) != data:
         raise FormatError("the coded symbols are damaged: they do not end where their data ends")
+    symbols = np.empty_like(values)
+    symbols[order.positions] = values
     return symbols
 
 
@@ -71,8 +73,7 @@ class _Order:
     """The order of coding: by table, and inside a table by position."""
 
     positions: npt.NDArray[np.intp]  # [N] position of the n-th coded symbol
-    tables: npt.NDArray[np.uint16]  # [N] table of the n-th coded symbol
-    groups: list[tuple[int, slice]]  # table and its part of the two arrays above, empty ones left out
+    groups: list[tuple[int, slice]]  # table and its part of the array above, empty ones left out
 
     @staticmethod
     def of(indexes: npt.ArrayLike, tables: TableSet) -> "_Order":
@@ -88,23 +89,25 @@ class _Order:
             if end > start:
                 groups.append((table, slice(start, end)))
             start = end
-        return _Order(positions, narrow[positions], groups)
+        return _Order(positions, groups)
 
 
-def _encode(symbols: Int32Array, order: _Order, tables: TableSet) -> bytes:
-    if not len(symbols):
+def _encode(values: Int32Array, order: _Order, tables: TableSet) -> bytes:
+    """values: [N], in the order of coding."""
+    if not len(values):
         return b""
-    values = symbols[order.positions]
-    sizes = tables.sizes[order.tables]
-    entries = values - tables.offsets[order.tables]
-    outside = (entries < 0) | (entries >= sizes)
-    entries = np.where(outside, sizes, entries)
     encoder = constriction.stream.queue.RangeEncoder()
+    escaped = []
     for table, part in order.groups:
-        encoder.encode(entries[part], _table_model(tables, table))
-    if outside.any():
-        firsts, lasts = _ends(tables, order.tables[outside])
-        folded = _fold(values[outside], firsts, lasts)
+        first, size = tables.offsets[table], tables.sizes[table]
+        entries = values[part] - first
+        outside = entries.view(np.uint32) >= np.uint32(size)  # below the table too: negative numbers become large ones
+        if outside.any():
+            escaped.append(_fold(entries[outside], size))
+            entries[outside] = size
+        encoder.encode(entries, _table_model(tables, table))
+    if escaped:
+        folded = np.concatenate(escaped)
         classes = np.searchsorted(_POWERS, folded, side="right").astype(np.int32) - np.int32(1)
         encoder.encode(classes, _class_model())
         for k in range(1, ESCAPE_CLASSES):
@@ -115,42 +118,40 @@ def _encode(symbols: Int32Array, order: _Order, tables: TableSet) -> bytes:
 
 
 def _decode(data: bytes, order: _Order, tables: TableSet) -> Int32Array:
+    """The values [N] in the order of coding."""
     words = np.frombuffer(data, dtype=_WORD).astype(np.uint32)
-    entries = np.empty(len(order.positions), dtype=np.int32)
+    values = np.empty(len(order.positions), dtype=np.int32)
     with _damage_as_format_error():
         decoder = constriction.stream.queue.RangeDecoder(words)
+        escaped = []
         for table, part in order.groups:
-            entries[part] = decoder.decode(_table_model(tables, table), part.stop - part.start)
-        values = entries + tables.offsets[order.tables]
-        outside = entries == tables.sizes[order.tables]
-        if outside.any():
-            classes = decoder.decode(_class_model(), int(outside.sum()))
+            entries = decoder.decode(_table_model(tables, table), part.stop - part.start)
+            values[part] = entries + tables.offsets[table]
+            outside = np.flatnonzero(entries == tables.sizes[table])
+            if len(outside):
+                escaped.append((table, part.start + outside))
+        if escaped:
+            classes = decoder.decode(_class_model(), sum(len(where) for _, where in escaped))
             folded = np.ones(len(classes), dtype=np.int32)
             for k in range(1, ESCAPE_CLASSES):
                 members = np.flatnonzero(classes == k)
                 if len(members):
                     folded[members] = decoder.decode(_bits_model(k), len(members)) + (1 << k)
-            values[outside] = _unfold(folded, *_ends(tables, order.tables[outside]))
+            for table, where in escaped:
+                own, folded = np.split(folded, [len(where)])
+                values[where] = _unfold(own, tables.sizes[table]) + tables.offsets[table]
     if max(int(values.max()), -int(values.min())) > MAX_SYMBOL:
         raise FormatError(f"the coded symbols are damaged: one is outside -{MAX_SYMBOL}..{MAX_SYMBOL}")
-    symbols = np.empty_like(values)
-    symbols[order.positions] = values
-    return symbols
+    return values
 
 
-def _fold(values: Int32Array, firsts: Int32Array, lasts: Int32Array) -> Int32Array:
-    """Number the values outside firsts..lasts by nearness: 1, 3, 5 ... above the table, 2, 4, 6 ... below it."""
-    return np.where(values > lasts, 2 * (values - lasts) - 1, 2 * (firsts - values))
+def _fold(entries: Int32Array, size: np.int32) -> Int32Array:
+    """Number the entries outside 0..size-1 by nearness: 1, 3, 5 ... above the table, 2, 4, 6 ... below it."""
+    return np.where(entries > 0, 2 * (entries - size) + 1, -2 * entries)
 
 
-def _unfold(folded: Int32Array, firsts: Int32Array, lasts: Int32Array) -> Int32Array:
-    return np.where(folded % 2 == 1, lasts + (folded + 1) // 2, firsts - folded // 2)
-
-
-def _ends(tables: TableSet, indexes: npt.NDArray[np.uint16]) -> tuple[Int32Array, Int32Array]:
-    """The first and the last in-table value of each table named."""
-    firsts = tables.offsets[indexes]
-    return firsts, firsts + tables.sizes[indexes] - np.int32(1)
+def _unfold(folded: Int32Array, size: np.int32) -> Int32Array:
+    return np.where(folded % 2 == 1, size + (folded - 1) // 2, -(folded // 2))
 
 
 @lru_cache(maxsize=2 * MAX_TABLES)
