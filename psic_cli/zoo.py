@@ -193,6 +193,9 @@ def load_card(card: Card, *, device: str = "cpu", precision: str = "auto", integ
 
 @lru_cache(maxsize=4)
 def _load(card: Card, device: str, precision: str, integers: str) -> Model:
+    from psic_cli.memory import keep_freed_memory
+
+    keep_freed_memory()
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load as load_tensors
