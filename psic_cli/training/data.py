@@ -27,7 +27,11 @@ from psic_cli.errors import InputError
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 HELD_OUT_SHARE = 40  # one photo in so many is for validation
 LARGE_EVERY = 8  # and one large photo in so many
-SHRUNK = 2.5  # the most by which large photos are shrunk for the compression stage
+# The most by which photos are shrunk and enlarged for the compression stage
+SHRUNK, ENLARGED = 2.5, 1.25
+RESIZED = 0.5  # share of the crops of photos that are not large
+TONED = 0.5  # share of the crops whose colours are changed, by at most these logarithms
+GAIN, CHANNEL_GAIN, GAMMA, SATURATION = 0.2, 0.08, 0.25, 0.3
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,24 @@ def random_crop(rgb: np.ndarray, size: int, generator: np.random.Generator) -> n
     left = generator.integers(rgb.shape[1] - size + 1)
     crop = rgb[top : top + size, left : left + size]
     return crop[:, ::-1] if generator.random() < 0.5 else crop
+
+
+def turned(rgb: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A square [S, S, 3], upside down half of the time, and its axes exchanged half of the time."""
+    if generator.random() < 0.5:
+        rgb = rgb[::-1]
+    return rgb.transpose(1, 0, 2) if generator.random() < 0.5 else rgb
+
+
+def toned(rgb: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """uint8 [H, W, 3] with another saturation, brightness, white balance and gamma."""
+    gain = generator.uniform(-GAIN, GAIN) + generator.uniform(-CHANNEL_GAIN, CHANNEL_GAIN, 3)
+    gamma, saturation = np.exp([generator.uniform(-GAMMA, GAMMA), generator.uniform(-SATURATION, SATURATION)])
+    grey = rgb.mean(2, keepdims=True, dtype=np.float32)
+    coloured = (grey + np.float32(saturation) * (rgb - grey)).clip(0, 255).astype(np.uint8)
+    curves = 255 * (np.exp(gain) * np.arange(256)[:, None] / 255).clip(0, 1) ** gamma  # [256, 3]
+    table = curves.round().astype(np.uint8)
+    return np.stack([table[coloured[..., channel], channel] for channel in range(3)], axis=2)
 
 
 def large_enough(pictures: list[np.ndarray], side: int) -> list[int]:
@@ -181,6 +203,9 @@ class CropSource(Source):
     number of pixels. What is more than twice as large as a crop is shrunk first, by a random factor: at their own size
     large photos are smoother than what people compress. Pictures smaller than a crop are not enlarged for it, if there
     are others. The larger a picture, the more often it is drawn: it has more to show before it repeats itself.
+
+    A network learns a few thousand pictures by heart: files of Flickr8k's training pictures came out 5 % smaller,
+    measured against WebP, than of its others. So crops are turned, and many are resized or get other colours.
     """
 
     def __init__(self, pictures: list[np.ndarray], crops: list[int], seed: int, device: str = "cpu") -> None:
@@ -200,10 +225,16 @@ class CropSource(Source):
         return Cut(chosen, [self._crop(self.pictures[i], crop) for i in chosen], crop)
 
     def _crop(self, rgb: np.ndarray, crop: int) -> np.ndarray:
-        short = min(rgb.shape[:2])
+        piece = turned(self._piece(rgb, crop), self.generator)
+        return toned(piece, self.generator) if self.generator.random() < TONED else piece
+
+    def _piece(self, rgb: np.ndarray, crop: int) -> np.ndarray:
+        short, smallest = min(rgb.shape[:2]), 1.0
         if short < 2 * crop:
-            return random_crop(rgb, crop, self.generator)
-        wider = int(crop * self.generator.uniform(1.0, min(SHRUNK, short / crop)))  # is shrunk to the crop's size
+            if short < crop or self.generator.random() >= RESIZED:
+                return random_crop(rgb, crop, self.generator)
+            smallest = 1 / ENLARGED
+        wider = int(crop * self.generator.uniform(smallest, min(SHRUNK, short / crop)))  # gets the crop's size
         piece = Image.fromarray(random_crop(rgb, wider, self.generator))
         return np.array(piece.resize((crop, crop), Image.Resampling.BICUBIC))
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from psic_cli.errors import InputError
+from psic_cli.training import data
 from psic_cli.training.compression import CompressionStage
 from psic_cli.training.data import (
     CropSource,
@@ -22,6 +23,7 @@ from psic_cli.training.data import (
     read_pairs,
     read_rgb,
     to_tensor,
+    toned,
 )
 from psic_cli.training.loop import Run
 from tests.training.conftest import smooth_picture
@@ -126,13 +128,13 @@ def test_large_crops_come_from_pictures_that_are_large_enough():
     small, large = np.zeros((40, 40, 3), np.uint8), np.full((100, 100, 3), 255, np.uint8)
     source = CropSource([small, large], [32, 64], seed=0)
     batches = [source.next_batch(64 * 64) for _ in range(30)]
-    assert all(batch.min() == 1 for batch in batches if batch.shape[-1] == 64)
+    assert all(batch.min() > 0.5 for batch in batches if batch.shape[-1] == 64)
     assert any(batch.min() == 0 for batch in batches if batch.shape[-1] == 32)
 
 
 def test_pictures_are_drawn_the_more_often_the_larger_they_are():
     small, large = np.zeros((40, 40, 3), np.uint8), np.full((80, 180, 3), 255, np.uint8)
-    seen = [CropSource([small, large], [32], seed).next_batch(1).max().item() for seed in range(400)]
+    seen = [CropSource([small, large], [32], seed).next_batch(1).max().item() > 0.5 for seed in range(400)]
     assert np.mean(seen) == pytest.approx(3 / 4, abs=0.07)  # sides of 40 and of 120 pixels, as squares
 
 
@@ -140,13 +142,46 @@ def test_pictures_are_enlarged_where_none_is_large_enough():
     assert CropSource([np.zeros((40, 40, 3), np.uint8)], [64], seed=0).next_batch(1).shape == (1, 3, 64, 64)
 
 
-def test_large_photos_are_shrunk_by_random_factors():
-    columns = np.linspace(0, 255, 400).astype(np.uint8)
-    ramp = np.broadcast_to(columns[None, :, None], (400, 400, 3))
-    rows = [CropSource([ramp], [64], seed).next_batch(1)[0, 0, 0] for seed in range(40)]
-    seen = [float(row.max() - row.min()) * 400 / 64 for row in rows]  # how much of the ramp is in a crop, 1 at its size
+def scales(side: int, crop: int, monkeypatch) -> list[float]:
+    """Pixels of a picture per pixel of its crops."""
+    monkeypatch.setattr(data, "TONED", 0.0)
+    columns = np.linspace(0, 255, side).astype(np.uint8)
+    ramp = np.broadcast_to(columns[None, :, None], (side, side, 3))
+    crops = [CropSource([ramp], [crop], seed).next_batch(1)[0, 0] for seed in range(60)]
+    return [float(x.max() - x.min()) * side / crop for x in crops]
+
+
+def test_large_photos_are_shrunk_by_random_factors(monkeypatch):
+    seen = scales(400, 64, monkeypatch)
     assert min(seen) == pytest.approx(1.0, rel=0.2)
     assert max(seen) == pytest.approx(2.5, rel=0.2)
+
+
+def test_half_of_the_crops_of_other_photos_are_resized(monkeypatch):
+    seen = np.array(scales(100, 64, monkeypatch))
+    assert min(seen) == pytest.approx(0.8, rel=0.05)
+    assert max(seen) == pytest.approx(100 / 64, rel=0.05)
+    assert 0.3 < np.mean(np.abs(seen - 1) < 0.03) < 0.8
+
+
+def test_crops_are_turned_and_mirrored_in_all_eight_ways(monkeypatch):
+    monkeypatch.setattr(data, "TONED", 0.0)
+    monkeypatch.setattr(data, "RESIZED", 0.0)
+    corner = np.zeros((8, 8, 3), np.uint8)
+    corner[0, 1:3] = 255
+    seen = {CropSource([corner], [8], seed).next_batch(1).numpy().tobytes() for seed in range(100)}
+    assert len(seen) == 8
+
+
+def test_toned_crops_differ_in_brightness_and_colour_and_keep_black():
+    rgb = np.dstack([np.full((4, 4), value, np.uint8) for value in (120, 90, 60)])
+    rgb[0] = 0
+    generator = np.random.default_rng(0)
+    made = [toned(rgb, generator) for _ in range(50)]
+    assert all(x.dtype == np.uint8 and x.shape == rgb.shape and not x[0].any() for x in made)
+    brightness = np.array([x[1:].mean() for x in made])
+    assert brightness.min() < 75 < 105 < brightness.max()
+    assert np.std([float(x[1, 1, 0]) / x[1, 1, 2] for x in made]) > 0.1
 
 
 def test_compression_sees_larger_crops_where_there_are_large_photos(config, tmp_path):
