@@ -30,6 +30,7 @@ LARGE_EVERY = 8  # and one large photo in so many
 # The most by which photos are shrunk and enlarged for the compression stage
 SHRUNK, ENLARGED = 2.5, 1.25
 RESIZED = 0.5  # share of the crops of photos that are not large
+SMALLEST_SQUARE = 0.65  # of a photo's shorter side, for the protection stage
 TONED = 0.5  # share of the crops whose colours are changed, by at most these logarithms
 GAIN, CHANNEL_GAIN, GAMMA, SATURATION = 0.2, 0.08, 0.25, 0.3
 
@@ -249,11 +250,21 @@ class ScaleSource(Source):
     A shield must work on the picture that a model sees, so pictures are not cropped to details: a square is cut out of
     the middle region and resized to a side drawn for the whole batch. Batches hold about the same number of pixels. A
     side so large that one picture has more is drawn less often, so that on average a step costs the same.
+
+    share_toned: of the pictures, whose colours are changed. A shield too is learned by heart for pictures that come
+    back: on Flickr8k's training pictures lite2's cosine was 0.19, on its others 0.23.
     """
 
-    def __init__(self, pictures: list[np.ndarray], sides: list[int], seed: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        pictures: list[np.ndarray],
+        sides: list[int],
+        seed: int,
+        device: str = "cpu",
+        share_toned: float = 0.0,
+    ) -> None:
         super().__init__(pictures, seed, device)
-        self.sides = sides
+        self.sides, self.share_toned = sides, share_toned
         largest = max(range(len(pictures)), key=lambda number: min(pictures[number].shape[:2]))
         self.able = {side: large_enough(pictures, side) or [largest] for side in sides}
 
@@ -264,8 +275,9 @@ class ScaleSource(Source):
         return Cut(chosen, [self._square(self.pictures[i]) for i in chosen], side)
 
     def _square(self, rgb: np.ndarray) -> np.ndarray:
-        side = max(1, int(min(rgb.shape[:2]) * self.generator.uniform(0.8, 1.0)))
-        return random_crop(rgb, side, self.generator)
+        side = max(1, int(min(rgb.shape[:2]) * self.generator.uniform(SMALLEST_SQUARE, 1.0)))
+        square = random_crop(rgb, side, self.generator)
+        return toned(square, self.generator) if self.generator.random() < self.share_toned else square
 
     def next_batch(self, pixels: int) -> Batch:
         """As many pictures as `pixels` allow, and at least one."""

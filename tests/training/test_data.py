@@ -222,6 +222,13 @@ def test_batches_tell_which_pictures_they_are_from():
     torch.testing.assert_close(batch.x.mean((1, 2, 3)), expected, rtol=0, atol=1e-3)
 
 
+def test_some_pictures_of_a_batch_get_other_colours():
+    grey = np.full((64, 64, 3), 120, np.uint8)
+    x = ScaleSource([grey], [32], seed=0, device="cpu", share_toned=0.5).next_batch(40 * 32 * 32).x
+    assert 10 < int(((x - 120 / 255).abs().amax((1, 2, 3)) < 1e-3).sum()) < 30
+    assert (ScaleSource([grey], [32], seed=0).next_batch(8 * 32 * 32).x - 120 / 255).abs().max() < 1e-3
+
+
 def test_large_sides_take_large_pictures():
     pictures = [np.full((40, 40, 3), 10, np.uint8), np.full((100, 100, 3), 200, np.uint8)]
     source = ScaleSource(pictures, [100], seed=0)
