@@ -80,14 +80,11 @@ class ConditionalLatentTriggerGenerator(nn.Module):
 
     Args:
         slots: width in channels of each bias slot, in the order in which the synthesis uses them.
-        hidden: width of the MLP, 512 in the paper; 0 where no condition steers the synthesis.
+        hidden: width of the MLP, 512 in the paper.
     """
 
     def __init__(self, slots: list[int], hidden: int) -> None:
         super().__init__()
-        self.slots, self.hidden = slots, hidden
-        if not hidden:
-            return
         self.trunk = nn.Sequential(
             nn.Linear(CONDITIONS * (1 + 2 * OCTAVES), hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
         )
@@ -95,9 +92,7 @@ class ConditionalLatentTriggerGenerator(nn.Module):
         for head in self.heads:
             nn.init.zeros_(head.weight)  # type: ignore[arg-type]
 
-    def forward(self, condition: Tensor) -> Sequence[Tensor | None]:
+    def forward(self, condition: Tensor) -> Sequence[Tensor]:
         """[B, 4] -> [B, width, 1, 1] for each slot."""
-        if not self.hidden:
-            return [None] * len(self.slots)
         trigger = self.trunk(fourier_features(condition)) - self.trunk(fourier_features(of_full(condition)))
         return [head(trigger)[:, :, None, None] for head in self.heads]

@@ -22,7 +22,8 @@ class NetworkConfig:
     analysis_blocks: int = 4
     synthesis_blocks: int = 4
     deep_blocks: int = 2  # at 1/16, on each side
-    wide_blocks: int = 0  # at 1/16, in the part of the synthesis with the wide view
+    context_trunk: bool = True  # the synthesis under conditions has a part with a wide view
+    wide_blocks: int = 0  # at 1/16, in that part
     own_synthesis: bool = False  # of the versions that are not the full one
     guide: bool = False  # of the protected version
     cltg_hidden: int = 512  # width of the condition's MLP

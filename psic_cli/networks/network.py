@@ -15,8 +15,8 @@ parts, with rounding that lets gradients through.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +39,11 @@ from psic_cli.networks.guide import Guide
 from psic_cli.networks.integer_layers import WEIGHT_BITS, IntegerConv2d
 from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.networks.strips import in_strips
-from psic_cli.networks.transforms import STRIDE, Analysis, Synthesis
+from psic_cli.networks.transforms import STRIDE, Analysis, ConditionalSynthesis, Synthesis
 
 PICTURE_MULTIPLE = 64  # pixels per z cell: pictures are padded to a multiple of it
 THUMBNAIL = 320  # pixels: shorter side of the largest pictures whose shield is not drawn on a thumbnail
+AnySynthesis = TypeVar("AnySynthesis", bound=Synthesis)
 SYMBOL_MAX = 2**15 - 1  # of a latent symbol; the encoder clamps
 
 
@@ -62,10 +63,8 @@ class PsicNetwork(nn.Module):
         super().__init__()
         c = self.config = config
         self.g_a = Analysis(c)
-        self.g_s = Synthesis(c)
-        self.g_p: Synthesis | None = None
-        if c.own_synthesis:
-            self.give_own_synthesis()
+        self.g_s: Synthesis = Synthesis(c) if c.own_synthesis else ConditionalSynthesis(c)
+        self.g_p = ConditionalSynthesis(c) if c.own_synthesis else None
         self.guide = Guide() if c.guide else None
         self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents)
         self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents)
@@ -119,21 +118,36 @@ class PsicNetwork(nn.Module):
         return network.eval().requires_grad_(False)
 
     def give_own_synthesis(self) -> None:
-        """Let all versions but the full one have a copy of the synthesis, to become what they need at no cost to it."""
-        self.g_p = copy.deepcopy(self.g_s)
-        self.g_s.forget_conditions(hidden=0)
+        """Let all versions but the full one have the synthesis as it is, to become what they need at no cost to the
+        full one. That gives up the trunk, which compression has left as it was made.
+        """
+        assert isinstance(self.g_s, ConditionalSynthesis)
+        self.g_p = self.g_s
+        self.g_s = self._taking_over(Synthesis(self.config))
         self.config = replace(self.config, own_synthesis=True)
+
+    def _taking_over(self, synthesis: AnySynthesis) -> AnySynthesis:
+        """`synthesis` with the weights of g_s, CLTG's apart, as far as both have them."""
+        weights = {key: value for key, value in self.g_s.state_dict().items() if not key.startswith("cltg.")}
+        synthesis.load_state_dict(weights, strict=False)
+        return synthesis.to(self.g_s.to_pixels.weight.device)
 
     def give_guide(self, guide: Guide) -> None:
         """Let the protected version be guided from now on."""
         self.guide = guide.to(next(self.parameters()).device)
         self.config = replace(self.config, guide=True)
 
-    def forget_conditions(self) -> None:
-        """Let every condition decode as the full version does."""
+    def forget_conditions(self, context_trunk: bool = False) -> None:
+        """Let every condition decode as the full version does, and have a context trunk or none from now on."""
         self.g_p = self.guide = None
-        self.config = replace(self.config, own_synthesis=False, guide=False)
-        self.g_s.forget_conditions(self.config.cltg_hidden)
+        self.config = replace(self.config, own_synthesis=False, guide=False, context_trunk=context_trunk)
+        self.g_s = self._taking_over(ConditionalSynthesis(self.config))
+
+    def steered(self) -> ConditionalSynthesis:
+        """The synthesis that conditions steer: `g_p`, if there is one."""
+        synthesis = self.g_p or self.g_s
+        assert isinstance(synthesis, ConditionalSynthesis)
+        return synthesis
 
     def synthesis_for(self, condition: Tensor) -> Synthesis:
         """What decodes conditions [B, 4]: `g_p`, if there is one, unless all of them ask for the full version."""
@@ -284,8 +298,8 @@ class PsicNetwork(nn.Module):
         synthesis = self.synthesis_for(condition)
         if self.training:
             return synthesis(y_hat, condition)  # type: ignore[no-any-return]
-        biases = synthesis.cltg(condition)
-        h, painting = synthesis.understand(y_hat, biases), biases[synthesis.understanding_slots :]
+        understanding, painting = synthesis.biases(condition)
+        h = synthesis.understand(y_hat, understanding)
         return in_strips(
             lambda rows: synthesis.paint(rows, painting), h, row_unit=1, cell_columns=h.shape[3], halo=synthesis.view
         )

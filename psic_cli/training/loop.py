@@ -90,8 +90,9 @@ class Run:
         if config.private != self.network.config.private:
             self.network.g_s.expect_sealed(config.private)
             self.network.g_s.to(self.device)
+            self.network.config = replace(self.network.config, private=config.private)
         if not config.own_synthesis:
-            self.network.forget_conditions()
+            self.network.forget_conditions(config.context_trunk)
         elif self.network.g_p is None:
             self.network.give_own_synthesis()
         if not config.guide:

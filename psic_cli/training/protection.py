@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from psic_cli.networks.network import THUMBNAIL, thumbnail
-from psic_cli.networks.transforms import Synthesis
 from psic_cli.networks.visibility import visible
 from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
-from psic_cli.training.data import ScaleSource, read_large, read_pairs, read_photos
+from psic_cli.training.data import TONED, ScaleSource, read_large, read_pairs, read_photos
 from psic_cli.training.diversity import Journey
 from psic_cli.training.guide import guide_from
 from psic_cli.training.losses import added_distortion, decibels, distortion, grid, recognition, shown
@@ -80,7 +79,7 @@ class ProtectionStage:
         if fresh and run.network.config.private == 0:
             make_private(run, self.config.private_share)
         if fresh and self.config.afresh:
-            run.network.forget_conditions()
+            run.network.forget_conditions(self.config.context_trunk)
         if fresh and self.config.own_synthesis and run.network.g_p is None:
             run.network.give_own_synthesis()
         if fresh and self.config.guide and run.network.guide is None:
@@ -94,8 +93,6 @@ class ProtectionStage:
         self.budgets = [Budget(weight=4.0, pace=0.02, highest=20.0) for _ in range(BANDS * (len(SIZES) + 1))]
         self.steps = 0
         self._choose_parameters()
-        if not self.config.context_trunk:
-            self._freeze_context_trunk(fresh)
         self.versions = Versions(run.network, self.config.scale_condition)
 
     def _read_pictures(self) -> None:
@@ -106,7 +103,8 @@ class ProtectionStage:
         sides = SIDES + (LARGE_SIDES if large else [])
         self.captions: list[list[str]] = [[]] * len(photos) + [pair.captions for pair in pairs] + [[]] * len(large)
         pictures = photos + [pair.rgb for pair in pairs] + large
-        self.source = ScaleSource(pictures, sides, run.config.seed + 1000 * distributed.rank(), run.device)
+        seed = run.config.seed + 1000 * distributed.rank()
+        self.source = ScaleSource(pictures, sides, seed, run.device, share_toned=TONED)
         largest = max(sides) if self.config.scale_condition else min(sides)
         run.network.config = replace(run.network.config, largest_side=largest)
         held_out = [pair.rgb for pair in read_pairs(data.pairs, "val")]
@@ -115,25 +113,12 @@ class ProtectionStage:
     def _choose_parameters(self) -> None:
         """What is trained: the synthesis that decodes the protected version."""
         self.run.network.requires_grad_(False).eval()
-        self._synthesis().requires_grad_(True).train()
+        self.run.network.steered().requires_grad_(True).train()
         if self.run.network.guide is not None:
             self.run.network.guide.requires_grad_(True).train().keep_kernels()
 
-    def _synthesis(self) -> Synthesis:
-        return self.run.network.g_p or self.run.network.g_s
-
-    def _freeze_context_trunk(self, fresh: bool) -> None:
-        """For comparison: the wide view stays what compression made of it, and the condition does not reach it."""
-        g_s = self._synthesis()
-        trunk = [g_s.near_context, g_s.gather, *g_s.far_context, g_s.spread, *g_s.wide_blocks]
-        for part in [*trunk, *list(g_s.cltg.heads)[: g_s.understanding_slots]]:
-            part.requires_grad_(False)
-        if fresh:
-            for head in list(g_s.cltg.heads)[: g_s.understanding_slots]:
-                torch.nn.init.zeros_(head.weight)  # type: ignore[arg-type]
-
     def parameter_groups(self) -> list[dict[str, Any]]:
-        groups = [(list(self._synthesis().parameters()), 1.0)]
+        groups = [(list(self.run.network.steered().parameters()), 1.0)]
         if self.run.network.guide is not None:
             groups += zip(self.run.network.guide.parts(), GUIDE_RATES, strict=True)
         return [{"params": [p for p in group if p.requires_grad], "factor": factor} for group, factor in groups]

@@ -92,13 +92,13 @@ def test_one_picture_at_a_time_gives_what_a_batch_gives():
 
 def test_a_generator_that_starts_again_decodes_everything_as_the_full_version():
     torch.manual_seed(3)
-    synthesis = PsicNetwork(SMALL).g_s
+    network = PsicNetwork(SMALL)
     with torch.no_grad():
-        for parameter in synthesis.parameters():
+        for parameter in network.g_s.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
         y_hat, full = torch.randn(1, SMALL.latents + SMALL.private, 4, 4), torch.zeros(1, 4)
-        before = synthesis(y_hat, full)
-        assert not torch.allclose(synthesis(y_hat, full + 1), before, atol=1e-3)
-        synthesis.forget_conditions(synthesis.cltg.hidden)
+        before = network.g_s(y_hat, full)
+        assert not torch.allclose(network.g_s(y_hat, full + 1), before, atol=1e-3)
+        network.forget_conditions(context_trunk=True)
         for condition in (full, full + 1):
-            torch.testing.assert_close(synthesis(y_hat, condition), before)
+            torch.testing.assert_close(network.g_s(y_hat, condition), before)

@@ -72,18 +72,33 @@ def test_all_versions_but_the_full_one_keep_their_own_synthesis():
 
 def test_a_network_that_gets_a_second_synthesis_decodes_as_before():
     made = network().eval()
+    for part, untrained in zip(made.steered().trunk(), PsicNetwork(SMALL).steered().trunk(), strict=True):
+        part.load_state_dict(untrained.state_dict())  # as compression leaves it
     y_hat = torch.randn(1, SMALL.latents + SMALL.private, 4, 4)
     protected = Condition(strength=1.0, machine=0.0, short_side=224, quality=0.5).tensor(224)
     full, shielded = made.synthesise(y_hat, NEUTRAL), made.synthesise(y_hat, protected)
     made.give_own_synthesis()
     assert torch.equal(made.synthesise(y_hat, NEUTRAL), full)
     assert torch.equal(made.synthesise(y_hat, protected), shielded)
-    assert not list(made.g_s.cltg.parameters())
+    assert len(list(made.g_s.parameters())) < len(list(made.steered().parameters()))  # no conditions, no trunk
     assert made.config.own_synthesis
     assert loaded(made).g_p is not None
     made.forget_conditions()
     assert made.g_p is None
     assert torch.equal(made.synthesise(y_hat, protected), made.synthesise(y_hat, NEUTRAL))
+
+
+def test_conditions_steer_a_synthesis_without_a_trunk():
+    made = network(dataclasses.replace(SMALL, context_trunk=False, deep_blocks=0, own_synthesis=True)).eval()
+    assert made.steered().trunk() == []
+    for head in made.steered().cltg.heads.parameters():
+        torch.nn.init.normal_(head, 0, 0.3)
+    again = loaded(made)
+    y_hat = torch.randn(1, SMALL.latents + SMALL.private, 3, 5)
+    protected = Condition(1.0, machine=0.0, short_side=224, quality=0.5).tensor(224)
+    seen = made.steered()(y_hat, protected)
+    torch.testing.assert_close(again.synthesise(y_hat, protected), seen, atol=0.01, rtol=0)  # stored in float16
+    assert (seen - made.steered()(y_hat, NEUTRAL)).abs().max() > 0.05
 
 
 def test_what_is_loaded_is_what_was_stored():
@@ -233,9 +248,9 @@ def test_fewer_latents_lose_the_least_important_part():
 @torch.no_grad()
 def test_details_need_no_way_through_the_narrow_part():
     made = network().eval()
-    for part in (made.g_a.to_latents, made.g_s.split):
-        part.weight.zero_()
-        part.bias.zero_()  # type: ignore[union-attr]
+    made.g_a.to_latents.weight.zero_()
+    made.g_a.to_latents.bias.zero_()  # type: ignore[union-attr]
+    made.g_s.split.weight[:, : SMALL.deep_width].zero_()
     x = torch.rand(1, 3, 64, 64)
     y, _ = made.analyse(x)
     assert y[:, : SMALL.details].std() > 0.1

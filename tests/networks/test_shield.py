@@ -15,8 +15,8 @@ from tests.networks.test_network import SMALL, loaded, network
 def with_loud_conditions() -> PsicNetwork:
     made = network(dataclasses.replace(SMALL, largest_side=2000)).eval()
     with torch.no_grad():
-        for head in made.g_s.cltg.heads:
-            head.weight.normal_(0, 0.3)  # type: ignore[operator]
+        for head in made.steered().cltg.heads.parameters():
+            head.normal_(0, 0.3)
     return made
 
 

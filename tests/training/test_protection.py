@@ -215,7 +215,8 @@ def test_beside_a_synthesis_of_its_own_only_the_machine_version_has_turns(protec
         {"objective": "mgda-parameters"},
         {"surrogates_per_step": 1},
         {"scale_condition": False},
-        {"context_trunk": False},
+        {"afresh": True},
+        {"afresh": True, "context_trunk": True},
         {"own_synthesis": False},
     ],
     ids=str,
@@ -224,8 +225,8 @@ def test_every_choice_trains_the_synthesis_and_nothing_else(protected_config, tm
     config = changed(protected_config, **changes)
     run = Run(config, tmp_path, "cpu")
     stage = ProtectionStage(run, fresh=True)
-    trained = run.network.g_p or run.network.g_s
-    before, trunk = frozen_parts(run.network), trained.near_context.look.weight.clone()
+    trained = run.network.steered()
+    before = frozen_parts(run.network)
     optimiser = Optimiser(stage.parameter_groups(), matrix_weights(run.network))
     for group in optimiser.param_groups:
         group["lr"] = 1e-3
@@ -238,20 +239,19 @@ def test_every_choice_trains_the_synthesis_and_nothing_else(protected_config, tm
     for key, value in frozen_parts(run.network).items():
         assert torch.equal(value, before[key]) or (key.startswith("g_s.") and trained is run.network.g_s), key
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in trained.parameters())
-    assert torch.equal(trained.near_context.look.weight, trunk) or config.protection.context_trunk
+    assert bool(trained.trunk()) is (config.protection.context_trunk or not config.protection.afresh)
     assert run.network.config.largest_side == (96 if config.protection.scale_condition else 64)
 
 
 def test_a_stage_that_starts_afresh_forgets_the_conditions_of_the_network(protected_config, tmp_path):
     for afresh in (False, True):
         run = Run(changed(protected_config, afresh=afresh), tmp_path, "cpu")
-        for weight in run.network.g_s.cltg.heads.parameters():
+        for weight in run.network.steered().cltg.heads.parameters():
             torch.nn.init.ones_(weight)
         ProtectionStage(run, fresh=False)  # resumed: nothing is forgotten
-        assert all(weight.any() for weight in run.network.g_s.cltg.heads.parameters())
+        assert all(weight.any() for weight in run.network.steered().cltg.heads.parameters())
         ProtectionStage(run, fresh=True)
-        assert not list(run.network.g_s.cltg.parameters())  # the full version has no conditions
-        assert run.network.g_p is not None
+        assert run.network.g_p is run.network.steered()  # the full version has no conditions
         assert any(weight.any() for weight in run.network.g_p.cltg.heads.parameters()) is not afresh
 
 

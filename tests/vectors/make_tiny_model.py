@@ -39,8 +39,8 @@ def make_tiny_model(folder: Path) -> Path:
     noise = torch.nn.functional.interpolate(torch.rand(8, 3, 16, 16), (128, 128), mode="bicubic").clamp(0, 1)
     with torch.no_grad():
         rate.start_from(network, noise)
-        for head in network.g_s.cltg.heads:
-            head.weight.normal_(0, 0.3)  # type: ignore[operator]
+        for head in network.steered().cltg.heads.parameters():
+            head.normal_(0, 0.3)
         assert network.g_s.from_sealed is not None
         network.g_s.from_sealed.weight.normal_(0, 0.003)
         for layer in network.h_s.convolutions():
