@@ -156,6 +156,10 @@ class Synthesis(nn.Module):
             h = h + self.from_sealed(torch.cat([sealed, sealed.abs()], dim=1))
         return torch.cat([self._look_around(h, iter(slot_biases)), y[:, : self.details]], dim=1)
 
+    def trunk(self) -> list[nn.Module]:
+        """What looks around; only a synthesis under conditions may have it. As made it changes nothing."""
+        return []
+
     def _look_around(self, h: Tensor, biases: Biases) -> Tensor:
         return h
 
@@ -201,7 +205,6 @@ class ConditionalSynthesis(Synthesis):
         return [slot for block in wide for slot in block.slots()]  # type: ignore[operator]
 
     def trunk(self) -> list[nn.Module]:
-        """What only a synthesis under conditions has, CLTG apart. As made it changes nothing."""
         if not self.has_trunk:
             return []
         return [self.near_context, self.gather, self.far_context, self.spread, self.wide_blocks]

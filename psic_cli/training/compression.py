@@ -13,7 +13,6 @@ from torch import Tensor
 
 from psic_cli import zoo
 from psic_cli.networks.cltg import CONDITIONS
-from psic_cli.networks.transforms import ConditionalSynthesis
 from psic_cli.training import distributed
 from psic_cli.training.data import CropSource, read_large, read_pairs, read_photos, to_tensor
 from psic_cli.training.diversity import resize
@@ -90,12 +89,11 @@ class CompressionStage:
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         prior = list(self.run.rate.parameters())
-        network, g_s = self.run.network, self.run.network.g_s
+        network = self.run.network
         # The layers that look at sealed symbols are made on the way, and the full version, which has them, needs none.
         # The trunk is the shield's: the full version may be without one later.
-        trunk = [p for part in g_s.trunk() for p in part.parameters()] if isinstance(g_s, ConditionalSynthesis) else []
-        left = {id(p) for p in trunk}
-        parameters = [p for name, p in network.named_parameters() if "from_sealed" not in name and id(p) not in left]
+        trunk = {id(p) for part in network.g_s.trunk() for p in part.parameters()}
+        parameters = [p for name, p in network.named_parameters() if "from_sealed" not in name and id(p) not in trunk]
         return [{"params": parameters}, {"params": prior, "factor": 5.0}]
 
     def code(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
