@@ -13,17 +13,13 @@ class NetworkConfig:
     """Sizes of psic-base; stored in a model's card."""
 
     width: int = 192  # channels at 1/8
-    deep_width: int = 256  # channels at 1/16
     latents: int = 192  # channels of y
-    details: int = 0  # the first this many channels of y, which have a short way to 1/8 resolution too
+    details: int = 0  # the first this many channels of y are fine detail, at which the context model does not look
     private: int = 0  # the last this many channels of y are sealed
     hyper_width: int = 128  # channels inside h_a, h_s and the context model
     hyper_latents: int = 96  # channels of z
     analysis_blocks: int = 4
     synthesis_blocks: int = 4
-    deep_blocks: int = 2  # at 1/16, on each side
-    context_trunk: bool = True  # the synthesis under conditions has a part with a wide view
-    wide_blocks: int = 0  # at 1/16, in that part
     own_synthesis: bool = False  # of the versions that are not the full one
     guide: bool = False  # of the protected version
     cltg_hidden: int = 512  # width of the condition's MLP

@@ -1,6 +1,4 @@
-"""Building blocks of the transforms: bottlenecks with bias slots for the condition, and a context block with a large
-kernel.
-"""
+"""Building blocks of the transforms: bottlenecks with bias slots for the condition, and filters."""
 
 from __future__ import annotations
 
@@ -59,29 +57,6 @@ class Bottleneck(nn.Module):
         inner, outer = (next(biases), next(biases)) if biases is not None else (None, None)
         h = convolve(self.mix, F.relu(self.reduce(x)), inner)
         return x + convolve(self.expand, F.relu(h), outer)
-
-
-class ContextBlock(nn.Module):
-    """Depthwise 7x7 and a pointwise pair: a wide view at low cost, used at 1/16 and 1/64 resolution.
-
-    x -> depthwise 7x7 -> 1x1 (+ bias 1), ReLU -> 1x1 (+ bias 2) -> + x      [B, width, H, W] -> the same
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.look = nn.Conv2d(width, width, 7, padding=3, groups=width)
-        self.widen = nn.Conv2d(width, 2 * width, 1)
-        self.project = nn.Conv2d(2 * width, width, 1)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
-
-    def slots(self) -> list[int]:
-        """Widths of the two CLTG biases."""
-        return [self.widen.out_channels, self.project.out_channels]
-
-    def forward(self, x: Tensor, biases: Biases) -> Tensor:
-        h = convolve(self.widen, self.look(x), next(biases))
-        return x + convolve(self.project, F.relu(h), next(biases))
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

@@ -119,7 +119,7 @@ class PsicNetwork(nn.Module):
 
     def give_own_synthesis(self) -> None:
         """Let all versions but the full one have the synthesis as it is, to become what they need at no cost to the
-        full one. That gives up the trunk, which compression has left as it was made.
+        full one.
         """
         assert isinstance(self.g_s, ConditionalSynthesis)
         self.g_p = self.g_s
@@ -137,10 +137,10 @@ class PsicNetwork(nn.Module):
         self.guide = guide.to(next(self.parameters()).device)
         self.config = replace(self.config, guide=True)
 
-    def forget_conditions(self, context_trunk: bool = False) -> None:
-        """Let every condition decode as the full version does, and have a context trunk or none from now on."""
+    def forget_conditions(self) -> None:
+        """Let every condition decode as the full version does."""
         self.g_p = self.guide = None
-        self.config = replace(self.config, own_synthesis=False, guide=False, context_trunk=context_trunk)
+        self.config = replace(self.config, own_synthesis=False, guide=False)
         self.g_s = self._taking_over(ConditionalSynthesis(self.config))
 
     def steered(self) -> ConditionalSynthesis:
@@ -298,11 +298,9 @@ class PsicNetwork(nn.Module):
         synthesis = self.synthesis_for(condition)
         if self.training:
             return synthesis(y_hat, condition)  # type: ignore[no-any-return]
-        understanding, painting = synthesis.biases(condition)
-        h = synthesis.understand(y_hat, understanding)
-        return in_strips(
-            lambda rows: synthesis.paint(rows, painting), h, row_unit=1, cell_columns=h.shape[3], halo=synthesis.view
-        )
+        biases = synthesis.biases(condition)
+        columns, halo = y_hat.shape[3], synthesis.view
+        return in_strips(lambda rows: synthesis.paint(rows, biases), y_hat, 1, cell_columns=columns, halo=halo)
 
 
 def is_protected(condition: Tensor) -> bool:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 VALIDATION_LEVELS = (8, 32, 56)
 VALIDATION_SIDES = (256, 640)  # pixels: corners of photos, and the middles of large ones, shrunk
-# Beside the configuration's crop, where there are large photos: so that the wide view also learns what lies beyond it
+# Beside the configuration's crop, where there are large photos: so that the entropy network, which looks far, learns
+# what lies beyond it
 LARGER_CROPS = [384, 512, 640]
 # Beside it too, where there are pictures with captions, which are small: a network that sees too few pictures too often
 # learns them by heart (a file of a photo that it was trained on was 4 % smaller, measured against WebP)
@@ -90,10 +91,10 @@ class CompressionStage:
     def parameter_groups(self) -> list[dict[str, Any]]:
         prior = list(self.run.rate.parameters())
         network = self.run.network
-        # The layers that look at sealed symbols are made on the way, and the full version, which has them, needs none.
-        # The trunk is the shield's: the full version may be without one later.
-        trunk = {id(p) for part in network.g_s.trunk() for p in part.parameters()}
-        parameters = [p for name, p in network.named_parameters() if "from_sealed" not in name and id(p) not in trunk]
+        # Where a run begins without sealed latents, the layer that looks at their symbols is made on the way, and waits
+        # for the second stage.
+        made_later = self.run.config.network.private == 0
+        parameters = [p for name, p in network.named_parameters() if not (made_later and "from_sealed" in name)]
         return [{"params": parameters}, {"params": prior, "factor": 5.0}]
 
     def code(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:

@@ -79,7 +79,6 @@ class ProtectionConfig(StageConfig):
     afresh: bool = False  # forget what the network has learned of conditions: all versions start as the full one
     # For comparison only (configs/ablations):
     scale_condition: bool = True  # CLTG is told how large the picture is
-    context_trunk: bool = False  # where all begins `afresh`, the synthesis under conditions gets a context trunk
 
 
 @dataclass(frozen=True)

@@ -200,10 +200,10 @@ def _state(generator: np.random.Generator) -> dict[str, Any]:
 class CropSource(Source):
     """Random crops of photos for the compression stage, of a size drawn for the whole batch.
 
-    A network with a wide view that has only seen small crops reads large pictures wrongly. Batches hold about the same
-    number of pixels. What is more than twice as large as a crop is shrunk first, by a random factor: at their own size
-    large photos are smoother than what people compress. Pictures smaller than a crop are not enlarged for it, if there
-    are others. The larger a picture, the more often it is drawn: it has more to show before it repeats itself.
+    An entropy network that has only seen small crops reads large pictures wrongly. Batches hold about the same number
+    of pixels. What is more than twice as large as a crop is shrunk first, by a random factor: at their own size large
+    photos are smoother than what people compress. Pictures smaller than a crop are not enlarged for it, if there are
+    others. The larger a picture, the more often it is drawn: it has more to show before it repeats itself.
 
     A network learns a few thousand pictures by heart: files of Flickr8k's training pictures came out 5 % smaller,
     measured against WebP, than of its others. So crops are turned, and many are resized or get other colours.

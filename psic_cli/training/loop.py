@@ -91,8 +91,8 @@ class Run:
             self.network.g_s.expect_sealed(config.private)
             self.network.g_s.to(self.device)
             self.network.config = replace(self.network.config, private=config.private)
-        if not config.own_synthesis or config.context_trunk != self.network.config.context_trunk:
-            self.network.forget_conditions(config.context_trunk)
+        if not config.own_synthesis:
+            self.network.forget_conditions()
         if config.own_synthesis and self.network.g_p is None:
             self.network.give_own_synthesis()
         if not config.guide:

@@ -79,7 +79,7 @@ class ProtectionStage:
         if fresh and run.network.config.private == 0:
             make_private(run, self.config.private_share)
         if fresh and self.config.afresh:
-            run.network.forget_conditions(self.config.context_trunk)
+            run.network.forget_conditions()
         if fresh and self.config.own_synthesis and run.network.g_p is None:
             run.network.give_own_synthesis()
         if fresh and self.config.guide and run.network.guide is None:

@@ -20,13 +20,11 @@ save_every = 20
 photos = ["photos"]
 [network]
 width = 8
-deep_width = 8
 latents = 12
 hyper_width = 8
 hyper_latents = 4
 analysis_blocks = 1
 synthesis_blocks = 1
-deep_blocks = 1
 cltg_hidden = 8
 [compression]
 steps = {steps}

@@ -26,7 +26,6 @@ def small_network(private: int = PRIVATE) -> PsicNetwork:
     made = PsicNetwork(
         NetworkConfig(
             width=32,
-            deep_width=32,
             latents=LATENTS,
             details=DETAILS,
             private=private,

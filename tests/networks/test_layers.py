@@ -7,15 +7,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from psic_cli.networks import strips
-from psic_cli.networks.layers import Bottleneck, ContextBlock, karhunen_loeve_basis, pad_to_multiple, precisely
+from psic_cli.networks.layers import Bottleneck, karhunen_loeve_basis, pad_to_multiple, precisely
 from psic_cli.networks.strips import in_strips
 
 
 def test_blocks_start_as_the_identity():
     x = torch.randn(2, 8, 5, 6)
     assert torch.equal(Bottleneck(8)(x), x)
-    block = ContextBlock(8)
-    assert torch.equal(block(x, iter([torch.zeros(2, width, 1, 1) for width in block.slots()])), x)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (1, 1), (65, 63), (128, 3)])

@@ -14,7 +14,6 @@ from psic_cli.networks.network import SYMBOL_MAX, PsicNetwork
 
 SMALL = NetworkConfig(
     width=32,
-    deep_width=40,
     latents=24,
     details=8,
     private=4,
@@ -22,8 +21,6 @@ SMALL = NetworkConfig(
     hyper_latents=6,
     analysis_blocks=2,
     synthesis_blocks=2,
-    deep_blocks=1,
-    wide_blocks=1,
     cltg_hidden=16,
     levels=16,
 )
@@ -72,33 +69,18 @@ def test_all_versions_but_the_full_one_keep_their_own_synthesis():
 
 def test_a_network_that_gets_a_second_synthesis_decodes_as_before():
     made = network().eval()
-    for part, untrained in zip(made.steered().trunk(), PsicNetwork(SMALL).steered().trunk(), strict=True):
-        part.load_state_dict(untrained.state_dict())  # as compression leaves it
     y_hat = torch.randn(1, SMALL.latents + SMALL.private, 4, 4)
     protected = Condition(strength=1.0, machine=0.0, short_side=224, quality=0.5).tensor(224)
     full, shielded = made.synthesise(y_hat, NEUTRAL), made.synthesise(y_hat, protected)
     made.give_own_synthesis()
     assert torch.equal(made.synthesise(y_hat, NEUTRAL), full)
     assert torch.equal(made.synthesise(y_hat, protected), shielded)
-    assert len(list(made.g_s.parameters())) < len(list(made.steered().parameters()))  # no conditions, no trunk
+    assert len(list(made.g_s.parameters())) < len(list(made.steered().parameters()))  # no conditions
     assert made.config.own_synthesis
     assert loaded(made).g_p is not None
     made.forget_conditions()
     assert made.g_p is None
     assert torch.equal(made.synthesise(y_hat, protected), made.synthesise(y_hat, NEUTRAL))
-
-
-def test_conditions_steer_a_synthesis_without_a_trunk():
-    made = network(dataclasses.replace(SMALL, context_trunk=False, deep_blocks=0, own_synthesis=True)).eval()
-    assert made.steered().trunk() == []
-    for head in made.steered().cltg.heads.parameters():
-        torch.nn.init.normal_(head, 0, 0.3)
-    again = loaded(made)
-    y_hat = torch.randn(1, SMALL.latents + SMALL.private, 3, 5)
-    protected = Condition(1.0, machine=0.0, short_side=224, quality=0.5).tensor(224)
-    seen = made.steered()(y_hat, protected)
-    torch.testing.assert_close(again.synthesise(y_hat, protected), seen, atol=0.01, rtol=0)  # stored in float16
-    assert (seen - made.steered()(y_hat, NEUTRAL)).abs().max() > 0.05
 
 
 def test_what_is_loaded_is_what_was_stored():
@@ -222,7 +204,7 @@ def test_an_untrained_codec_is_a_block_transform_codec():
     """With as many latents as there are numbers in a block, synthesis undoes analysis."""
     torch.manual_seed(0)
     config = NetworkConfig(
-        width=192, deep_width=768, latents=768, hyper_width=8, hyper_latents=4, analysis_blocks=1, synthesis_blocks=1
+        width=192, latents=768, hyper_width=8, hyper_latents=4, analysis_blocks=1, synthesis_blocks=1
     )
     made = PsicNetwork(config).eval()
     x = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 9), (64, 64), mode="bicubic").clamp(0, 1)
@@ -237,29 +219,12 @@ def test_fewer_latents_lose_the_least_important_part():
     x = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 9), (64, 64), mode="bicubic").clamp(0, 1)
     errors = []
     for latents in (6, 24, 96):
-        config = NetworkConfig(width=192, deep_width=256, latents=latents, hyper_width=8, hyper_latents=4)
+        config = NetworkConfig(width=192, latents=latents, hyper_width=8, hyper_latents=4)
         made = PsicNetwork(config).eval()
         with torch.no_grad():
             errors.append(float((made.synthesise(made.analyse(x)[0], NEUTRAL) - x).square().mean()))
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.005
-
-
-@torch.no_grad()
-def test_details_need_no_way_through_the_narrow_part():
-    made = network().eval()
-    made.g_a.to_latents.weight.zero_()
-    made.g_a.to_latents.bias.zero_()  # type: ignore[union-attr]
-    made.g_s.split.weight[:, : SMALL.deep_width].zero_()
-    x = torch.rand(1, 3, 64, 64)
-    y, _ = made.analyse(x)
-    assert y[:, : SMALL.details].std() > 0.1
-    assert not y[:, SMALL.details :].any()
-    y_hat = torch.cat([y, torch.zeros(1, SMALL.private, 4, 4)], dim=1)
-    seen = made.synthesise(y_hat, NEUTRAL)
-    assert (seen - made.synthesise(torch.zeros_like(y_hat), NEUTRAL)).abs().max() > 0.001
-    y_hat[:, SMALL.details :] = 9.0
-    torch.testing.assert_close(made.synthesise(y_hat, NEUTRAL), seen)
 
 
 def test_an_untrained_condition_changes_nothing():

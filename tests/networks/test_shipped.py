@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from psic_cli import zoo
 from psic_cli.networks.cltg import Condition
-from psic_cli.networks.layers import Bottleneck, ContextBlock
+from psic_cli.networks.layers import Bottleneck
 from psic_cli.networks.network import PsicNetwork
 from psic_cli.training.data import read_rgb, to_tensor
 
@@ -26,7 +26,7 @@ def added(network: PsicNetwork, x: Tensor) -> dict[str, Tensor]:
         block.register_forward_hook(lambda _, inputs, output: found.update({name: output - inputs[0]}))
 
     for name, module in network.named_modules():
-        if isinstance(module, Bottleneck | ContextBlock):
+        if isinstance(module, Bottleneck):
             watch(name, module)
     y, _ = network.analyse(x)
     y_hat = torch.cat([y, torch.zeros_like(y[:, network.config.public :])], dim=1)

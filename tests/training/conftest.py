@@ -16,14 +16,12 @@ from tests.training.models import SmallModel
 
 SMALL = NetworkConfig(
     width=24,
-    deep_width=24,
     latents=20,
     details=4,
     hyper_width=8,
     hyper_latents=6,
     analysis_blocks=1,
     synthesis_blocks=1,
-    deep_blocks=1,
     cltg_hidden=16,
 )
 

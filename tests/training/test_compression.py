@@ -60,6 +60,16 @@ def test_encoder_and_synthesis_learn_what_models_read(config, small_scale, tmp_p
         assert not torch.equal(without, reading)
 
 
+def test_what_looks_at_sealed_symbols_learns_if_it_was_there_from_the_start(config, small_scale, tmp_path):
+    for private in (0, 3):
+        made = stage(
+            dataclasses.replace(config, network=dataclasses.replace(config.network, private=private)), tmp_path, 0.0
+        )
+        made.run.network.g_s.expect_sealed(3)  # as happens on the way
+        weight = made.run.network.g_s.from_sealed.weight
+        assert any(p is weight for group in made.parameter_groups() for p in group["params"]) is bool(private)
+
+
 def test_validation_tells_what_models_misread_if_training_asks_them(config, small_scale, tmp_path):
     assert {"bpp32", "psnr32", "misread32"} < stage(config, tmp_path, 1.0).validate().keys()
     assert "misread32" not in stage(config, tmp_path, 0.0).validate()

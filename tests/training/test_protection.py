@@ -216,7 +216,6 @@ def test_beside_a_synthesis_of_its_own_only_the_machine_version_has_turns(protec
         {"surrogates_per_step": 1},
         {"scale_condition": False},
         {"afresh": True},
-        {"afresh": True, "context_trunk": True},
         {"own_synthesis": False},
     ],
     ids=str,
@@ -239,7 +238,6 @@ def test_every_choice_trains_the_synthesis_and_nothing_else(protected_config, tm
     for key, value in frozen_parts(run.network).items():
         assert torch.equal(value, before[key]) or (key.startswith("g_s.") and trained is run.network.g_s), key
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in trained.parameters())
-    assert bool(trained.trunk()) is (config.protection.context_trunk or not config.protection.afresh)
     assert run.network.config.largest_side == (96 if config.protection.scale_condition else 64)
 
 

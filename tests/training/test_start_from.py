@@ -1,6 +1,7 @@
 """A run that goes on from an exported model."""
 
 import dataclasses
+from pathlib import Path
 
 import torch
 
@@ -11,6 +12,12 @@ from psic_cli.training.config import TrainingConfig
 from psic_cli.training.export import export
 from psic_cli.training.loop import Run
 from tests.networks.guides import untrained_guide
+
+
+def with_one_synthesis(folder: Path) -> Run:
+    """An untrained network of the tiny model's sizes."""
+    config = dataclasses.replace(zoo.load("tiny").network.config, own_synthesis=False)
+    return Run(TrainingConfig(network=config), folder / "first", "cpu")
 
 
 def test_a_run_starts_with_the_network_that_was_exported(tiny_models, tmp_path):
@@ -28,7 +35,7 @@ def test_a_run_starts_with_the_network_that_was_exported(tiny_models, tmp_path):
 
 
 def test_a_run_takes_over_the_synthesis_of_the_protected_version(tiny_models, tmp_path):
-    made = Run(TrainingConfig(network=zoo.load("tiny").network.config), tmp_path / "first", "cpu")
+    made = with_one_synthesis(tmp_path)
     made.network.give_own_synthesis()
     assert made.network.g_p is not None
     torch.nn.init.constant_(made.network.g_p.get_parameter("to_pixels.bias"), 0.25)
@@ -49,7 +56,7 @@ def test_a_run_takes_over_the_synthesis_of_the_protected_version(tiny_models, tm
 
 
 def test_a_run_that_gave_up_the_protected_versions_synthesis_can_go_on(tiny_models, tmp_path):
-    made = Run(TrainingConfig(network=zoo.load("tiny").network.config), tmp_path / "first", "cpu")
+    made = with_one_synthesis(tmp_path)
     made.network.give_own_synthesis()
     config = TrainingConfig(start_from=str(export(made.network, made.rate, tmp_path / "models" / "own", "own")))
     started = Run(config, tmp_path, "cpu")
@@ -62,7 +69,7 @@ def test_a_run_that_gave_up_the_protected_versions_synthesis_can_go_on(tiny_mode
 
 
 def test_a_run_takes_over_the_guide(tiny_models, tmp_path):
-    made = Run(TrainingConfig(network=zoo.load("tiny").network.config), tmp_path / "first", "cpu")
+    made = with_one_synthesis(tmp_path)
     made.network.give_guide(untrained_guide())
     folder = export(made.network, made.rate, tmp_path / "models" / "guided", "guided")
     started = Run(TrainingConfig(start_from=str(folder)), tmp_path, "cpu").network
@@ -74,7 +81,7 @@ def test_a_run_takes_over_the_guide(tiny_models, tmp_path):
 
 
 def test_a_run_that_gave_up_the_guide_can_go_on(tiny_models, tmp_path):
-    made = Run(TrainingConfig(network=zoo.load("tiny").network.config), tmp_path / "first", "cpu")
+    made = with_one_synthesis(tmp_path)
     made.network.give_guide(untrained_guide())
     config = TrainingConfig(start_from=str(export(made.network, made.rate, tmp_path / "models" / "guided", "guided")))
     started = Run(config, tmp_path, "cpu")

@@ -19,15 +19,14 @@ from psic_cli.training.rate import RateModel
 
 CONFIG = NetworkConfig(
     width=24,
-    deep_width=24,
     latents=20,
+    details=4,
     private=6,
     hyper_width=8,
     hyper_latents=6,
     analysis_blocks=1,
     synthesis_blocks=1,
-    deep_blocks=1,
-    wide_blocks=1,
+    own_synthesis=True,
     cltg_hidden=16,
 )
 
@@ -41,8 +40,9 @@ def make_tiny_model(folder: Path) -> Path:
         rate.start_from(network, noise)
         for head in network.steered().cltg.heads.parameters():
             head.normal_(0, 0.3)
-        assert network.g_s.from_sealed is not None
-        network.g_s.from_sealed.weight.normal_(0, 0.003)
+        for synthesis in (network.g_s, network.steered()):
+            assert synthesis.from_sealed is not None
+            synthesis.from_sealed.weight.normal_(0, 0.003)
         for layer in network.h_s.convolutions():
             layer.weight.mul_(3)
         for context in network.context_models():

@@ -123,7 +123,7 @@ def any_integers(model: zoo.Model) -> Container:
     y = np.array([generator.choice(kind) for kind in kinds])
     y = y.reshape(shape).astype(np.int32)
     level = codec._level(header.quality, model)
-    z_tensor = torch.tensor(z, dtype=torch.float64).reshape(1, config.hyper_latents, 2, 3)
+    z_tensor = torch.tensor(z, dtype=model.network.integer_type).reshape(1, config.hyper_latents, 2, 3)
     prediction = model.network.predict(z_tensor, level)
     for step in range(1, STEPS):
         prediction = model.network.refine(prediction, torch.from_numpy(y)[None], step)
