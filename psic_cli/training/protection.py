@@ -42,6 +42,8 @@ SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.2, 1.3, 0.9
 # Share of the budget at the lowest quality level, and how fast it grows to the whole: a decibel takes more of the
 # structure (MS-SSIM) from a picture that has lost much of it already
 AT_LOWEST, GROWTH = 0.5, 0.85
+# Of what pictures may lose whose shield is drawn on a thumbnail: it costs them more PSNR than `added_distortion` says
+LARGE_SHARE = 0.94
 MACHINE_FALLS = 0.7  # share of the machine version's weight that is gone at the best quality, where it has less to mend
 # Shares of the learning rate for a guide's trunk, which has learned to see already, and for its paces, a few numbers
 GUIDE_RATES = (0.4, 10.0)
@@ -49,15 +51,17 @@ JUDGED = 32  # held-out pictures of 224 pixels for validation
 LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
 
 
-def allowed_loss(full_psnr: Tensor, budget_db: float, quality: Tensor) -> Tensor:
+def allowed_loss(full_psnr: Tensor, budget_db: float, quality: Tensor, is_large: bool) -> Tensor:
     """Decibels that the protected version may lose: the budget, and half of what the full version has above 33 dB, up
     to 37 dB, and less at low quality; but never less than sealing and a small shield cost.
 
-    Beyond 37 dB a picture is so even that it shows everything. quality: levels as 0..1.
+    Beyond 37 dB a picture is so even that it shows everything. quality: levels as 0..1. is_large: whether the shield is
+    drawn on a thumbnail.
     """
     share = (AT_LOWEST + GROWTH * quality).clamp_max(1)
     wanted = share * (budget_db + 0.5 * (full_psnr - 33.0).clamp(0, 4))
-    return wanted.maximum(SEALING + SEALING_AT_BEST * quality.square() + LEAST_SHIELD * share)
+    least = SEALING + SEALING_AT_BEST * quality.square() + LEAST_SHIELD * share
+    return (LARGE_SHARE if is_large else 1.0) * wanted.maximum(least)
 
 
 class ProtectionStage:
@@ -169,7 +173,7 @@ class ProtectionStage:
         misled, cosine = shield_loss(models, seen, originals, captions, self.config.uaeo_weight)
         shield = self.SHIELD * misled.mean()
         quality = self.run.network.config.quality(level)
-        allowed = allowed_loss(-full.detach(), self.config.budget_db, quality)
+        allowed = allowed_loss(-full.detach(), self.config.budget_db, quality, is_large=drawn is not None)
         # In decibels where the limit is reached, so that all pictures weigh alike there.
         seen_by_people = visible(x)
         repeated = None if drawn is None else grid(drawn, visible(thumbnail(x)))  # by the cells of the thumbnail

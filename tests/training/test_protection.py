@@ -308,6 +308,10 @@ def test_each_range_of_qualities_has_a_budget_of_its_own(protected_config, tmp_p
 
 def test_the_protected_version_may_always_lose_what_sealing_costs():
     psnr, lowest, best = torch.tensor([30.0, 36.0]), torch.zeros(2), torch.ones(2)
-    assert allowed_loss(psnr, 1.5, lowest).tolist() == pytest.approx([0.75, 1.5])  # half of the budget
-    assert allowed_loss(psnr, 1.5, 0.2 + lowest).tolist() == pytest.approx([1.005, 2.01])
-    assert allowed_loss(psnr, 1.5, best).tolist() == pytest.approx([2.4, 3.0])  # 1.5 dB for sealing alone
+    assert allowed_loss(psnr, 1.5, lowest, is_large=False).tolist() == pytest.approx([0.75, 1.5])  # half of the budget
+    assert allowed_loss(psnr, 1.5, 0.2 + lowest, is_large=False).tolist() == pytest.approx([1.005, 2.01])
+    sealing = allowed_loss(psnr, 1.5, best, is_large=False)  # 1.5 dB for it alone
+    assert sealing.tolist() == pytest.approx([2.4, 3.0])
+    for quality in (lowest, best):  # where thumbnails are drawn on, everything is a little less
+        small, large = (allowed_loss(psnr, 1.5, quality, is_large=is_large) for is_large in (False, True))
+        torch.testing.assert_close(large, 0.94 * small)
