@@ -66,6 +66,7 @@ def test_what_looks_at_sealed_symbols_learns_if_it_was_there_from_the_start(conf
             dataclasses.replace(config, network=dataclasses.replace(config.network, private=private)), tmp_path, 0.0
         )
         made.run.network.g_s.expect_sealed(3)  # as happens on the way
+        assert made.run.network.g_s.from_sealed is not None
         weight = made.run.network.g_s.from_sealed.weight
         assert any(p is weight for group in made.parameter_groups() for p in group["params"]) is bool(private)
 

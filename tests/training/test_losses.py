@@ -13,9 +13,9 @@ from psic_cli.training.protection import allowed_loss
 
 def test_the_protected_version_may_lose_more_where_the_full_one_is_excellent():
     psnr = torch.tensor([20.0, 33.0, 35.0, 43.0])
-    at_best = allowed_loss(psnr, 2.5, torch.ones(4))
+    at_best = allowed_loss(psnr, 2.5, torch.ones(4), is_large=False)
     torch.testing.assert_close(at_best, torch.tensor([2.5, 2.5, 3.5, 4.5]))
-    at_lowest = allowed_loss(psnr, 2.5, torch.zeros(4))
+    at_lowest = allowed_loss(psnr, 2.5, torch.zeros(4), is_large=False)
     torch.testing.assert_close(at_lowest, at_best / 2)
 
 

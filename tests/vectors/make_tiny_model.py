@@ -42,7 +42,7 @@ def make_tiny_model(folder: Path) -> Path:
             head.normal_(0, 0.3)
         for synthesis in (network.g_s, network.steered()):
             assert synthesis.from_sealed is not None
-            synthesis.from_sealed.weight.normal_(0, 0.003)
+            synthesis.from_sealed.weight.normal_(0, 0.001)
         for layer in network.h_s.convolutions():
             layer.weight.mul_(3)
         for context in network.context_models():
