@@ -29,8 +29,7 @@ VALIDATION_SIDES = (256, 640)  # pixels: corners of photos, and the middles of l
 # Beside the configuration's crop, where there are large photos: so that the entropy network, which looks far, learns
 # what lies beyond it
 LARGER_CROPS = [384, 512, 640]
-# Beside it too, where there are pictures with captions, which are small: a network that sees too few pictures too often
-# learns them by heart (a file of a photo that it was trained on was 4 % smaller, measured against WebP)
+# Beside it too, where there are pictures with captions, which are small: they are most of what there is to see
 SMALLER_CROP = 192
 REFERENCE_LAMBDA = 0.0089  # the middle of the range, on a log scale
 # Share of the steps after which the sealed latents are chosen: early enough for the context models to learn to do

@@ -205,8 +205,7 @@ class CropSource(Source):
     photos are smoother than what people compress. Pictures smaller than a crop are not enlarged for it, if there are
     others. The larger a picture, the more often it is drawn: it has more to show before it repeats itself.
 
-    A network learns a few thousand pictures by heart: files of Flickr8k's training pictures came out 5 % smaller,
-    measured against WebP, than of its others. So crops are turned, and many are resized or get other colours.
+    Crops are turned, and many are resized or get other colours: a few thousand pictures have more to show that way.
     """
 
     def __init__(self, pictures: list[np.ndarray], crops: list[int], seed: int, device: str = "cpu") -> None:
@@ -251,8 +250,7 @@ class ScaleSource(Source):
     the middle region and resized to a side drawn for the whole batch. Batches hold about the same number of pixels. A
     side so large that one picture has more is drawn less often, so that on average a step costs the same.
 
-    share_toned: of the pictures, whose colours are changed. A shield too is learned by heart for pictures that come
-    back: on Flickr8k's training pictures lite2's cosine was 0.19, on its others 0.23.
+    share_toned: of the pictures, whose colours are changed.
     """
 
     def __init__(
