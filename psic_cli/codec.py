@@ -91,7 +91,7 @@ def encode(
     rgb = np.require(picture.rgb, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
     x = torch.from_numpy(rgb).to(device).permute(2, 0, 1)[None].float() / 255
     with _precision(model):
-        y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
+        y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE), network.config.quality(level))
     z = clamp_z(z_real)
     coded, prediction = network.code(y, z.to(model.choose_integers()), level)
     symbols, index, first_private = _integers(coded), _integers(prediction.index), network.config.public

@@ -172,12 +172,13 @@ def strip_calls(monkeypatch):
 def test_strips_change_neither_symbols_nor_pixels(model, request):
     rgb = COFFEE[:, :100]
     x = torch.from_numpy(np.pad(rgb, ((0, 48), (0, 28), (0, 0)), mode="edge")).permute(2, 0, 1)[None].float() / 255
-    y, z = model.network.analyse(x)
+    quality = torch.tensor([0.5])
+    y, z = model.network.analyse(x, quality)
     data = codec.encode(Picture(rgb), None, model=model)
     pictures = [codec.decode(data, version=version, precision="float32").rgb for version in Version]
 
     calls = request.getfixturevalue("strip_calls")
-    y_strips, z_strips = model.network.analyse(x)
+    y_strips, z_strips = model.network.analyse(x, quality)
     assert calls == [28]
     torch.testing.assert_close(y_strips, y, rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(z_strips, z, rtol=1e-5, atol=1e-3)

@@ -1,6 +1,7 @@
 """Conditional Latent Trigger Generation (CLTG): a condition becomes one bias per channel of the synthesis.
 
-Start with `Condition`, then `ConditionalLatentTriggerGenerator`. Biases are constant over a picture, so they are
+Start with `Condition`, then `ConditionalLatentTriggerGenerator`; what every version knows of the quality are
+`QualityBiases`. Biases are constant over a picture, so they are
 computed once per decode (`[B, width]` for each slot) and cost nothing per pixel.
 """
 
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 WITNESS_SIDE = 224  # pixels: the short side at which most vision-language models see a picture
 OCTAVES = 4  # frequencies 1, 2, 4, 8
 CONDITIONS = 4  # numbers in a condition
+QUALITY = 3  # the place of the quality among them
+LEARNED_QUALITIES = 8  # evenly spaced, as the gains of the latents
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,29 @@ def fourier_features(condition: Tensor) -> Tensor:
     octaves = 2.0 ** torch.arange(OCTAVES, device=values.device, dtype=values.dtype)
     angles = values[:, :, None] * octaves
     return torch.cat([values[:, :, None], angles.sin(), angles.cos()], dim=2).flatten(1)
+
+
+class QualityBiases(nn.Module):
+    """Quality, 0..1, -> biases for every slot of a transform: what is worth keeping of a picture, and how far latents
+    can be trusted, depends on how coarsely they are rounded.
+
+    They are learned at a few qualities, and interpolated between these. They start at zero.
+
+    Args:
+        slots: width in channels of each bias slot, in the order in which the transform uses them.
+    """
+
+    def __init__(self, slots: list[int]) -> None:
+        super().__init__()
+        self.slots = slots
+        self.learned = nn.Parameter(torch.zeros(LEARNED_QUALITIES, sum(slots)))
+
+    def forward(self, quality: Tensor) -> Sequence[Tensor]:
+        """[B] -> [B, width, 1, 1] for each slot."""
+        places = torch.arange(LEARNED_QUALITIES, device=quality.device)
+        distance = (quality[:, None] * (LEARNED_QUALITIES - 1) - places).abs()
+        biases = (1 - distance).clamp_min(0) @ self.learned
+        return biases[:, :, None, None].split(self.slots, dim=1)
 
 
 class ConditionalLatentTriggerGenerator(nn.Module):

@@ -1,4 +1,4 @@
-"""Building blocks of the transforms: bottlenecks with bias slots for the condition, and filters."""
+"""Building blocks of the transforms: bottlenecks with slots for biases, and filters."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Biases = Iterator[Tensor | None]
+Biases = Iterator[Tensor]
 
 
-def convolve(convolution: nn.Conv2d, x: Tensor, trigger: Tensor | None) -> Tensor:
-    """A convolution and a CLTG bias [B, width, 1, 1]. For one picture the bias is folded into the convolution's own:
-    it is free.
+def convolve(convolution: nn.Conv2d, x: Tensor, bias: Tensor) -> Tensor:
+    """A convolution and a further bias [B, width, 1, 1]. For one picture it is folded into the convolution's own: it is
+    free.
     """
-    if trigger is None:
-        return convolution(x)  # type: ignore[no-any-return]
-    if len(trigger) > 1:
-        return convolution(x) + trigger  # type: ignore[no-any-return]
+    if len(bias) > 1:
+        h: Tensor = convolution(x)
+        return h + bias.to(h.dtype)
     assert convolution.bias is not None
-    bias = convolution.bias + trigger[0, :, 0, 0]
-    return F.conv2d(x, convolution.weight, bias, padding=convolution.padding)  # type: ignore[arg-type]
+    folded = convolution.bias + bias[0, :, 0, 0]
+    return F.conv2d(x, convolution.weight, folded, padding=convolution.padding)  # type: ignore[arg-type]
 
 
 def precisely(convolution: nn.Conv2d, x: Tensor) -> Tensor:
@@ -35,7 +34,7 @@ class Bottleneck(nn.Module):
 
         x -> 1x1, ReLU -> 3x3 (+ bias 1), ReLU -> 1x1 (+ bias 2) -> + x          [B, width, H, W] -> the same
 
-    The biases are CLTG's. The last convolution starts at zero, so that a stack of blocks starts as the identity.
+    The biases are cltg.py's. The last convolution starts at zero, so that a stack of blocks starts as the identity.
 
     x stays float32, also under autocast: rounded in every block to bfloat16, whose 8 bits are coarser than a level of
     the picture, it would lose 0.1 dB. For the branches, which are corrections, bfloat16 is good enough.
@@ -50,13 +49,12 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.expand.bias)  # type: ignore[arg-type]
 
     def slots(self) -> list[int]:
-        """Widths of the two CLTG biases."""
+        """Widths of the two biases."""
         return [self.mix.out_channels, self.expand.out_channels]
 
-    def forward(self, x: Tensor, biases: Biases | None = None) -> Tensor:
-        inner, outer = (next(biases), next(biases)) if biases is not None else (None, None)
-        h = convolve(self.mix, F.relu(self.reduce(x)), inner)
-        return x + convolve(self.expand, F.relu(h), outer)
+    def forward(self, x: Tensor, biases: Biases) -> Tensor:
+        h = convolve(self.mix, F.relu(self.reduce(x)), next(biases))
+        return x + convolve(self.expand, F.relu(h), next(biases))
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

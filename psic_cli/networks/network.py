@@ -1,6 +1,6 @@
 """psic-base as one module: analysis, integer entropy network, conditional synthesis.
 
-    x --g_a--> y --h_a--> z ==coded==> z --h_s (integers)--> mean, table index
+    x, quality --g_a--> y --h_a--> z ==coded==> z --h_s (integers)--> mean, table index
                y * gain - mean --round--> symbols ==coded in four steps==> (symbols + mean) * inverse gain = y_hat
                           symbols of earlier steps --context (integers)--> mean, table index of the next
                                                              y_hat, condition --g_s--> x_hat
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from psic_cli.networks.cltg import at_full_strength, of_full
+from psic_cli.networks.cltg import QUALITY, at_full_strength, of_full
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS, ContextModel, step_of_each
 from psic_cli.networks.entropy_model import (
@@ -189,14 +189,15 @@ class PsicNetwork(nn.Module):
         self.scaling.gain, self.scaling.offset = self.scaling.gain.to(dtype), self.scaling.offset.to(dtype)
         self.integer_type = dtype
 
-    def analyse(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, H, W] in 0..1, sides multiples of 64 -> y [B, latents, H/16, W/16], z [B, hyper_latents, H/64, W/64],
-        both real.
+    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W] in 0..1, sides multiples of 64, and qualities [B] in 0..1 -> y [B, latents, H/16, W/16],
+        z [B, hyper_latents, H/64, W/64], both real.
         """
         if self.training:
-            y = self.g_a(x)
+            y = self.g_a(x, quality)
         else:
-            y = in_strips(self.g_a, x, row_unit=STRIDE, cell_columns=x.shape[3] // STRIDE, halo=self.g_a.view)
+            columns, halo = x.shape[3] // STRIDE, self.g_a.view
+            y = in_strips(lambda rows: self.g_a(rows, quality), x, row_unit=STRIDE, cell_columns=columns, halo=halo)
         return y, self.h_a(y)
 
     def predict(self, z: Tensor, level: Tensor) -> Prediction:
@@ -282,7 +283,7 @@ class PsicNetwork(nn.Module):
         drawn into a thumbnail. Its latents are not rounded: two machines must not differ by a step.
         """
         small = thumbnail(x)
-        y = self.analyse(pad_to_multiple(small, PICTURE_MULTIPLE))[0].float()
+        y = self.analyse(pad_to_multiple(small, PICTURE_MULTIPLE), condition[:, QUALITY])[0].float()
         y_hat = torch.cat([y, torch.zeros_like(y[:, self.config.public :])], dim=1)
         full = self.synthesise(y_hat, of_full(condition))[..., : small.shape[2], : small.shape[3]].float()
         return self.guided(self.drawn(y_hat, full, condition), small, condition)

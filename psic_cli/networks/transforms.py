@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator
+from psic_cli.networks.cltg import QUALITY, ConditionalLatentTriggerGenerator, QualityBiases
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.layers import Bottleneck, karhunen_loeve_basis, precisely
 
@@ -35,13 +35,18 @@ def _split_basis(count: int) -> tuple[Tensor, Tensor]:
     return stem, merge
 
 
+def _slots(blocks: nn.ModuleList) -> list[int]:
+    """Widths of the biases, in the order in which the blocks use them."""
+    return [slot for block in blocks for slot in block.slots()]  # type: ignore[operator]
+
+
 def _view(blocks: int) -> int:
     """How many latents (16 pixels) beyond its own a result depends on: one per two 3x3 at 1/8."""
     return -(-blocks // 2)
 
 
 class Analysis(nn.Module):
-    """g_a: [B, 3, H, W] in 0..1, sides multiples of 16 -> y [B, latents, H/16, W/16].
+    """g_a: [B, 3, H, W] in 0..1, sides multiples of 16, and qualities [B] in 0..1 -> y [B, latents, H/16, W/16].
 
     x - 0.5 -> unshuffle 8 -> 1x1 -> bottlenecks (1/8) -> 2x2 stride 2 -> y
     """
@@ -50,6 +55,7 @@ class Analysis(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3 * PATCH**2, config.width, 1)
         self.blocks = nn.ModuleList(Bottleneck(config.width) for _ in range(config.analysis_blocks))
+        self.of_quality = QualityBiases(_slots(self.blocks))
         self.to_latents = nn.Conv2d(config.width, config.latents, 2, stride=2)
         self.view = _view(config.analysis_blocks)
         self._start_as_block_transform()
@@ -65,15 +71,17 @@ class Analysis(nn.Module):
         for layer in (self.stem, self.to_latents):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        biases = iter(self.of_quality(quality))
         h = self.stem(F.pixel_unshuffle(x - 0.5, PATCH)).float()
         for block in self.blocks:
-            h = block(h)
+            h = block(h, biases)
         return LATENT_SCALE * precisely(self.to_latents, h)
 
 
 class Synthesis(nn.Module):
-    """g_s: y_hat [B, latents + private, h, w] -> x_hat [B, 3, 16 h, 16 w], not clamped. No condition changes it.
+    """g_s: y_hat [B, latents + private, h, w] -> x_hat [B, 3, 16 h, 16 w], not clamped. Of a condition it sees the
+    quality alone.
 
     y_hat -> 1x1, shuffle 2 -> bottlenecks (1/8) -> 1x1, shuffle 8
 
@@ -85,6 +93,7 @@ class Synthesis(nn.Module):
         self.from_latents = nn.Conv2d(config.latents, 4 * config.width, 1)
         self.expect_sealed(config.private)
         self.blocks = nn.ModuleList(Bottleneck(config.width) for _ in range(config.synthesis_blocks))
+        self.of_quality = QualityBiases(_slots(self.blocks))
         self.to_pixels = nn.Conv2d(config.width, 3 * PATCH**2, 1)
         self.view = _view(config.synthesis_blocks)
         self._start_as_block_transform()
@@ -110,15 +119,11 @@ class Synthesis(nn.Module):
     def forward(self, y_hat: Tensor, condition: Tensor) -> Tensor:
         return self.paint(y_hat, self.biases(condition))
 
-    def biases(self, condition: Tensor) -> Sequence[Tensor | None]:
+    def biases(self, condition: Tensor) -> Sequence[Tensor]:
         """What conditions [B, 4] add in `paint`: [B, width, 1, 1] each, in the order in which the blocks use them."""
-        return [None] * len(self.slots())
+        return self.of_quality(condition[:, QUALITY])  # type: ignore[no-any-return]
 
-    def slots(self) -> list[int]:
-        """Widths of the biases."""
-        return [slot for block in self.blocks for slot in block.slots()]  # type: ignore[operator]
-
-    def paint(self, y_hat: Tensor, biases: Sequence[Tensor | None]) -> Tensor:
+    def paint(self, y_hat: Tensor, biases: Sequence[Tensor]) -> Tensor:
         """y_hat and what `biases` gives -> x_hat."""
         in_order, latents = iter(biases), self.from_latents.in_channels
         h = self.from_latents(y_hat[:, :latents] / LATENT_SCALE)
@@ -132,11 +137,12 @@ class Synthesis(nn.Module):
 
 
 class ConditionalSynthesis(Synthesis):
-    """The same under a condition [B, 4]: CLTG adds two biases in each block."""
+    """The same under a condition [B, 4]: CLTG adds to the two biases in each block."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
-        self.cltg = ConditionalLatentTriggerGenerator(self.slots(), config.cltg_hidden)
+        self.cltg = ConditionalLatentTriggerGenerator(_slots(self.blocks), config.cltg_hidden)
 
-    def biases(self, condition: Tensor) -> Sequence[Tensor | None]:
-        return self.cltg(condition)  # type: ignore[no-any-return]
+    def biases(self, condition: Tensor) -> Sequence[Tensor]:
+        own = super().biases(condition)
+        return [of_quality + trigger for of_quality, trigger in zip(own, self.cltg(condition), strict=True)]

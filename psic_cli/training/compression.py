@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from psic_cli import zoo
-from psic_cli.networks.cltg import CONDITIONS
+from psic_cli.networks.cltg import CONDITIONS, QUALITY
 from psic_cli.training import distributed
 from psic_cli.training.data import CropSource, read_large, read_pairs, read_photos, to_tensor
 from psic_cli.training.diversity import resize
@@ -100,6 +100,7 @@ class CompressionStage:
         """[B, 3, H, W], levels [B] -> bits per pixel [B], the full version float32 [B, 3, H, W]."""
         network = self.run.network
         condition = torch.zeros(len(x), CONDITIONS, device=x.device)
+        condition[:, QUALITY] = network.config.quality(level)
         with torch.autocast(x.device.type, torch.bfloat16):
             y_hat, _, y_bits, z_bits = self.run.rate(network, x, level)
             x_hat = network.synthesise(y_hat, condition)

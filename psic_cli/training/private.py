@@ -35,7 +35,7 @@ def make_private(run: Run, share: float) -> float:
     bits, energy = [], []
     for part, part_level in zip(x.split(8), level.split(8), strict=True):
         _, _, y_bits, _ = run.rate(network, part, part_level)
-        y, z = network.analyse(part)
+        y, z = network.analyse(part, network.config.quality(part_level))
         mean = network.predict(clamp_z(z), part_level).mean
         residual = network.quantise(y, mean, part_level) * network.scaling.inverse_gain(part_level)
         bits.append(y_bits)

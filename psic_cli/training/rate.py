@@ -58,7 +58,7 @@ class RateModel(nn.Module):
         """[B, 3, H, W], levels [B] -> y_hat and mean in units of the decoder's latents ([B, M + private, h, w] and
         [B, M, h, w]), bits of y [B, M], bits of z [B].
         """
-        y, z = network.analyse(x)
+        y, z = network.analyse(x, network.config.quality(level))
         with torch.autocast(x.device.type, enabled=False):
             y, z = y.float(), z.float()
             _, z_likelihood = self.prior(z)
@@ -93,7 +93,7 @@ class RateModel(nn.Module):
         for x in pictures:
             level = torch.randint(network.config.levels, (len(x),), device=x.device)
             with torch.autocast(x.device.type, torch.bfloat16):
-                y, z = network.analyse(x)
+                y, z = network.analyse(x, network.config.quality(level))
             symbols, prediction = network.code(y.float(), clamp_z(z.float()), level)
             self._count(symbols, prediction.index)
 
@@ -102,7 +102,9 @@ class RateModel(nn.Module):
         as tables alone.
         """
         with torch.no_grad():
-            z = torch.cat([network.analyse(part)[1].float() for part in x.split(8)])
+            z = torch.cat(
+                [network.analyse(part, torch.rand(len(part), device=x.device))[1].float() for part in x.split(8)]
+            )
         optimiser = torch.optim.Adam(self.prior.parameters(), lr=FIT_RATE)
         for _ in range(FIT_STEPS):
             _, likelihood = self.prior(z)
@@ -118,7 +120,7 @@ class RateModel(nn.Module):
         Channels of z that start within half a step of zero carry nothing, so nothing learns to read them, and most stay
         dead.
         """
-        y, z = (t.float() for t in network.analyse(x))
+        y, z = (t.float() for t in network.analyse(x, x.new_full((len(x),), 0.5)))
         scales = network.h_s.convolutions()[-1].bias[y.shape[1] :]
         scales.copy_((y.std((0, 2, 3)).clamp_min(0.2) / SMALLEST_SCALE).log() / LOG_SCALE_STEP / 2**INDEX_SHARE_BITS)
         last = network.h_a.output

@@ -43,7 +43,7 @@ class Versions:
     def latents(self, x: Tensor, level: Tensor) -> Latents:
         """Pictures [B, 3, H, W] at levels [B]."""
         network = self.network
-        y, z = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE))
+        y, z = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE), network.config.quality(level))
         with torch.autocast(x.device.type, enabled=False):
             symbols, prediction = network.code(y.float(), clamp_z(z.float()), level)
             guesses = torch.round(torch.randn_like(symbols) * scale_of_index(prediction.index))

@@ -13,7 +13,9 @@ from psic_cli.networks.strips import in_strips
 
 def test_blocks_start_as_the_identity():
     x = torch.randn(2, 8, 5, 6)
-    assert torch.equal(Bottleneck(8)(x), x)
+    block = Bottleneck(8)
+    none = iter([torch.zeros(1, width, 1, 1) for width in block.slots()])
+    assert torch.equal(block(x, none), x)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (1, 1), (65, 63), (128, 3)])

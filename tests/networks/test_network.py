@@ -25,6 +25,7 @@ SMALL = NetworkConfig(
     levels=16,
 )
 NEUTRAL = Condition(strength=0.0, machine=0.0, short_side=224, quality=0.5).tensor(224)
+MIDDLE = torch.tensor([0.5])  # of the qualities
 
 
 def network(config: NetworkConfig = SMALL) -> PsicNetwork:
@@ -165,7 +166,7 @@ def test_every_parameter_gets_a_gradient():
             layer.weight.mul_(3)
             layer.bias.abs_().add_(0.1)
     x, level = torch.rand(2, 3, 128, 128), torch.tensor([3, 9])
-    y, z = made.analyse(x)
+    y, z = made.analyse(x, made.config.quality(level))
     scaled = y * made.scaling.integer_gain(level) / 1024
     prediction = made.predict(z, level)
     for step in range(1, STEPS):
@@ -188,7 +189,7 @@ def test_training_and_evaluation_compute_the_same():
     with torch.no_grad():
         results = []
         for one in (made.train(), made.eval()):
-            y, z = one.analyse(x)
+            y, z = one.analyse(x, conditions[:, 3])
             symbols = (y * 3).round()
             seen = torch.cat([y, symbols[:, -SMALL.private :]], dim=1)
             coded = integers(one, clamp_z(z), symbols, torch.tensor([3, 9]))
@@ -209,7 +210,7 @@ def test_an_untrained_codec_is_a_block_transform_codec():
     made = PsicNetwork(config).eval()
     x = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 9), (64, 64), mode="bicubic").clamp(0, 1)
     with torch.no_grad():
-        y, _ = made.analyse(x)
+        y, _ = made.analyse(x, MIDDLE)
         x_hat = made.synthesise(y, NEUTRAL)
     assert (x_hat - x).square().mean() < 1e-6
 
@@ -222,7 +223,7 @@ def test_fewer_latents_lose_the_least_important_part():
         config = NetworkConfig(width=192, latents=latents, hyper_width=8, hyper_latents=4)
         made = PsicNetwork(config).eval()
         with torch.no_grad():
-            errors.append(float((made.synthesise(made.analyse(x)[0], NEUTRAL) - x).square().mean()))
+            errors.append(float((made.synthesise(made.analyse(x, MIDDLE)[0], NEUTRAL) - x).square().mean()))
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.005
 

@@ -13,6 +13,7 @@ from psic_cli.training.data import read_rgb, to_tensor
 
 SAMPLE = Path(__file__).parents[2] / "sample_images" / "astronaut.png"
 SIDE = 256  # pixels
+QUALITY = 0.5
 # Of a block: how much of what it adds varies over the picture. A dead one, whose ReLUs let nothing through, adds the
 # same everywhere.
 LEAST_ALIVE = 0.02
@@ -28,10 +29,10 @@ def added(network: PsicNetwork, x: Tensor) -> dict[str, Tensor]:
     for name, module in network.named_modules():
         if isinstance(module, Bottleneck):
             watch(name, module)
-    y, _ = network.analyse(x)
+    y, _ = network.analyse(x, torch.tensor([QUALITY]))
     y_hat = torch.cat([y, torch.zeros_like(y[:, network.config.public :])], dim=1)
     for strength in (0.0, 1.0):
-        network.synthesise(y_hat, Condition(strength, machine=0.0, short_side=SIDE, quality=0.5).tensor(SIDE))
+        network.synthesise(y_hat, Condition(strength, machine=0.0, short_side=SIDE, quality=QUALITY).tensor(SIDE))
     return found
 
 

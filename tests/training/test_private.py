@@ -42,7 +42,7 @@ def network() -> PsicNetwork:
 
 def results(made: PsicNetwork, x: torch.Tensor, level: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Latents, z, means, indexes, symbols and the picture."""
-    y, z = made.analyse(x)
+    y, z = made.analyse(x, made.config.quality(level))
     prediction = made.predict(z.round(), level)
     mean, index = prediction.mean, prediction.index
     symbols = made.quantise(y, mean, level)

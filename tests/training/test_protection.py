@@ -156,7 +156,7 @@ def test_without_the_key_there_are_means_or_guesses(protected_config, tmp_path):
     x = stage.held_out
     level = torch.full((len(x),), 60)
     found = stage.versions.latents(x, level)
-    y, z = network.analyse(pad_to_multiple(x, 64))
+    y, z = network.analyse(pad_to_multiple(x, 64), network.config.quality(level))
     _, prediction = network.code(y, clamp_z(z), level)
     means = network.restore(torch.zeros_like(y), prediction.mean, level)
     assert not torch.equal(found.full[:, public:], found.public[:, public:])

@@ -56,7 +56,7 @@ def test_what_training_hands_to_the_synthesis_is_what_a_decoder_has(parts):
     x = to_tensor(smooth_picture(51, 128, 128))[None]
     with torch.no_grad():
         y_hat, mean, _, _ = rate(network.eval(), x, level)
-        y, z = network.analyse(x)
+        y, z = network.analyse(x, network.config.quality(level))
         symbols, prediction = network.code(y, clamp_z(z), level)
         torch.testing.assert_close(y_hat, network.restore(symbols, prediction.mean, level), rtol=1e-5, atol=1e-3)
         torch.testing.assert_close(mean, network.restore(torch.zeros_like(symbols), prediction.mean, level))
@@ -137,7 +137,7 @@ def test_symbols_are_counted_while_training_and_shape_the_tables(parts, tmp_path
     rate(network, x, level)
     assert rate.counts.sum() == 4 * SMALL.latents * 8 * 8
     with torch.no_grad():
-        y, z = network.analyse(x)
+        y, z = network.analyse(x, network.config.quality(level))
         symbols, prediction = network.code(y, clamp_z(z), level)
     for scale in range(len(SCALES)):
         there = symbols[prediction.index == scale].abs()
@@ -156,7 +156,7 @@ def test_the_density_of_z_is_learned_from_a_trained_encoder(parts):
     x = torch.stack([to_tensor(smooth_picture(seed, 128, 128)) for seed in range(8)])
     afresh = RateModel(SMALL.hyper_latents)
     with torch.no_grad():
-        z = clamp_z(network.analyse(x)[1])
+        z = clamp_z(network.analyse(x, torch.rand(len(x)))[1])
         before = -afresh.prior.eval()(z)[1].log2().sum()
         afresh.prior.train()
     afresh.fit_prior(network, x)

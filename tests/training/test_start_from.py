@@ -26,8 +26,9 @@ def test_a_run_starts_with_the_network_that_was_exported(tiny_models, tmp_path):
     trained = zoo.load("tiny", precision="float32", integers="float64").network
     started = Run(config, tmp_path, "cpu").network.eval()
     x = torch.rand(1, 3, 128, 64)
-    y, z = trained.analyse(x)
-    assert torch.allclose(started.analyse(x)[0], y, atol=1e-4)
+    quality = torch.tensor([0.4])
+    y, z = trained.analyse(x, quality)
+    assert torch.allclose(started.analyse(x, quality)[0], y, atol=1e-4)
     for level in (torch.tensor([0]), torch.tensor([27]), torch.tensor([63])):
         mine, theirs = started.predict(clamp_z(z), level), trained.predict(clamp_z(z).double(), level)
         assert torch.equal(mine.mean.double(), theirs.mean)

@@ -40,6 +40,8 @@ def make_tiny_model(folder: Path) -> Path:
         rate.start_from(network, noise)
         for head in network.steered().cltg.heads.parameters():
             head.normal_(0, 0.3)
+        for transform in (network.g_a, network.g_s, network.steered()):
+            transform.of_quality.learned.normal_(0, 0.005)
         for synthesis in (network.g_s, network.steered()):
             assert synthesis.from_sealed is not None
             synthesis.from_sealed.weight.normal_(0, 0.001)
