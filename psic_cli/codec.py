@@ -42,7 +42,7 @@ from psic_cli.networks.cltg import Condition
 from psic_cli.networks.context_model import PATTERNS, STEPS, turns
 from psic_cli.networks.entropy_model import Z_MAX, clamp_z
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE
+from psic_cli.networks.network import PICTURE_MULTIPLE, PsicNetwork
 from psic_cli.picture import Picture
 
 MAX_PIXELS = 200_000_000
@@ -102,7 +102,7 @@ def encode(
     private = entropy.encode_symbols(symbols[first_private:].ravel(), index[first_private:].ravel(), model.y_tables)
 
     sections = {
-        Section.Z: entropy.encode_symbols(_integers(z).ravel(), _channel_of_each(z.shape[1:]), model.z_tables),
+        Section.Z: entropy.encode_symbols(_integers(z).ravel(), _z_tables(z.shape[1:], level, network), model.z_tables),
         Section.Y_PUBLIC: b"".join(pack_varint(len(step)) + step for step in public[:-1]) + public[-1],
     }
     if picture.alpha is not None:
@@ -226,12 +226,13 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
     """Sections -> integers. Private latents are read only if `sealed` holds them."""
     header, config = container.header, model.network.config
     rows, columns = (-(-side // PICTURE_MULTIPLE) for side in (header.height, header.width))
-    shape = (config.hyper_latents, rows, columns)
-    z = entropy.decode_symbols(container.sections[Section.Z], _channel_of_each(shape), model.z_tables).reshape(shape)
+    shape, level = (config.hyper_latents, rows, columns), _level(header.quality, model)
+    z_indexes = _z_tables(shape, level, model.network)
+    z = entropy.decode_symbols(container.sections[Section.Z], z_indexes, model.z_tables).reshape(shape)
     if np.abs(z).max() > Z_MAX:  # beyond it the entropy network would leave the range in which it is exact
         raise FormatError(f"the file is damaged: a symbol of z is outside -{Z_MAX}..{Z_MAX}")
     z_tensor = torch.from_numpy(z)[None].to(model.device, model.choose_integers())
-    prediction = model.network.predict(z_tensor, _level(header.quality, model))
+    prediction = model.network.predict(z_tensor, level)
     coded = Reader(container.sections[Section.Y_PUBLIC])
     y = np.zeros(prediction.mean.shape[1:], np.int32)
     for step in range(STEPS):
@@ -269,6 +270,6 @@ def _integers(x: Tensor) -> Integers:
     return x[0].to(torch.int32).cpu().numpy()
 
 
-def _channel_of_each(shape: tuple[int, ...] | torch.Size) -> npt.NDArray[np.int64]:
-    """z uses one table per channel: the table index of every symbol of [N, h, w], flattened."""
-    return np.repeat(np.arange(shape[0]), shape[1] * shape[2])
+def _z_tables(shape: tuple[int, ...] | torch.Size, level: Tensor, network: PsicNetwork) -> npt.NDArray[np.int64]:
+    """The table index of every symbol of z [N, h, w], flattened: a channel has one table at a level [1]."""
+    return np.repeat(network.config.z_tables(level)[0].cpu().numpy(), shape[1] * shape[2])

@@ -138,8 +138,8 @@ def test_a_file_is_as_large_as_its_tables_promise(model, sealed):
     prediction = model.network.predict(torch.from_numpy(latents.z)[None].to(model.choose_integers()), level)
     for step in range(1, STEPS):
         prediction = model.network.refine(prediction, torch.from_numpy(latents.y)[None], step)
-    channels = codec._channel_of_each(latents.z.shape)
-    bits = bits_of(latents.z, channels, model.z_tables) + bits_of(
+    z_tables = codec._z_tables(latents.z.shape, level, model.network)
+    bits = bits_of(latents.z, z_tables, model.z_tables) + bits_of(
         latents.y, codec._integers(prediction.index), model.y_tables
     )
     assert 0.99 * bits <= 8 * len(data) <= 1.01 * bits + 8 * 96

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -24,6 +25,7 @@ class NetworkConfig:
     guide: bool = False  # of the protected version
     cltg_hidden: int = 512  # width of the condition's MLP
     levels: int = 64  # quality levels
+    z_bands: int = 8  # ranges of levels, each with a table of its own for every channel of z
     largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
 
     @property
@@ -34,6 +36,15 @@ class NetworkConfig:
     def quality(self, level: Tensor) -> Tensor:
         """Levels [B] as 0 (smallest file) to 1 (best)."""
         return level / (self.levels - 1)
+
+    def z_band(self, level: Tensor) -> Tensor:
+        """Levels [B] -> the range 0..z_bands - 1 that each is in."""
+        return level * self.z_bands // self.levels
+
+    def z_tables(self, level: Tensor) -> Tensor:
+        """Levels [B] -> [B, hyper_latents], the table of each channel of z."""
+        band = self.z_band(level)[:, None]
+        return band * self.hyper_latents + torch.arange(self.hyper_latents, device=level.device)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

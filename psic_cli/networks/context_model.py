@@ -86,16 +86,17 @@ class ContextModel(nn.Module):
 
     Args:
         details: the symbols of the first so many latents are not looked at.
+        levels: of quality; the second layer has a bias of each.
     """
 
-    def __init__(self, latents: int, width: int, details: int = 0) -> None:
+    def __init__(self, latents: int, width: int, levels: int, details: int = 0) -> None:
         super().__init__()
         a = ACTIVATION_BITS
         self.details = details
         self.layers = nn.ModuleList(
             [
                 IntegerConv2d(latents - details, width, 3, input_bits=0),
-                IntegerConv2d(width + latents, width, 1, input_bits=a),
+                IntegerConv2d(width + latents, width, 1, input_bits=a, levels=levels),
                 IntegerConv2d(width, width, 1, input_bits=a),
                 IntegerConv2d(width, 2 * latents, 1, input_bits=a),
             ]
@@ -110,19 +111,20 @@ class ContextModel(nn.Module):
         """Raise ValueError if any accumulator could leave the range in which float32 is exact."""
         require_exact("the context model", self.convolutions(), largest_input=KNOWN_MAX)
 
-    def forward(self, known: Tensor, features: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, known: Tensor, features: Tensor, index: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """known: symbols, 0 where unknown, [B, latents, h, w]; features [B, width, h, w] in 0..255 and index
-        [B, latents, h, w] as predicted from z -> what to add to mean (sixteenths) and index, integers of that shape.
+        [B, latents, h, w] as predicted from z; levels [B] -> what to add to mean (sixteenths) and index, integers of
+        that shape.
         """
         near, here, inner, last = self.convolutions()
         known = known[:, self.details :].clamp(-KNOWN_MAX, KNOWN_MAX)
-        h = self._activated(near(known), here(torch.cat([features, index], dim=1)))
+        h = self._activated(near(known), here(torch.cat([features, index], dim=1), level=level))
         h = activate(inner(h), inner.accumulator_bits - ACTIVATION_BITS)
         mean, scale = last(h).chunk(2, dim=1)
         return _as_mean(mean), _as_scale(scale)
 
     def corrections(
-        self, symbols: Tensor, features: Tensor, index: Tensor, step: int, private: int
+        self, symbols: Tensor, features: Tensor, index: Tensor, level: Tensor, step: int, private: int
     ) -> Iterator[Correction]:
         """What `forward` gives for the latents of a step 1..3, from the public symbols of those before it: the same
         integers for two fifths of the products. h and w are even.
@@ -139,7 +141,7 @@ class ContextModel(nn.Module):
             (row, column): self._padded(context[:, known[:, row, column], row::2, column::2], features.dtype)
             for row, column in PLACES
         }
-        expected = here(torch.cat([features, index], dim=1))
+        expected = here(torch.cat([features, index], dim=1), level=level)
         numbers = torch.arange(latents, device=symbols.device)
         for turn in turns(step, public):
             channels, *place = (part for part in turn if isinstance(part, slice))

@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.bitstream.tables import LARGEST_SCALE, N_SCALES, SMALLEST_SCALE
+from psic_cli.networks.cltg import QualityBiases
 from psic_cli.networks.integer_layers import (
     ACTIVATION_BITS,
+    ANCHORS,
     IntegerConv2d,
     activate,
+    anchor_levels,
+    interpolated,
     require_exact,
     round_through,
     rounding_shift,
@@ -44,22 +48,24 @@ def scale_of_index(index: Tensor) -> Tensor:
 
 
 class HyperSynthesis(nn.Module):
-    """h_s in integers: z [B, N, h/4, w/4] -> unscaled mean (sixteenths) and unscaled index, each [B, latents, h, w],
-    and the features [B, width, h, w] in 0..255 that both were made from.
+    """h_s in integers: z [B, N, h/4, w/4] and levels [B] -> unscaled mean (sixteenths) and unscaled index, each
+    [B, latents, h, w], and the features [B, width, h, w] in 0..255 that both were made from.
 
     z -> 3x3, ReLU -> 1x1, shuffle 2, ReLU -> 3x3, ReLU -> 1x1, shuffle 2, ReLU -> 3x3, ReLU -> 1x1 -> (mean, index)
+
+    The 3x3 layers have a bias of each quality level.
     """
 
-    def __init__(self, channels: int, width: int, latents: int) -> None:
+    def __init__(self, channels: int, width: int, latents: int, levels: int) -> None:
         super().__init__()
         a = ACTIVATION_BITS
         self.layers = nn.ModuleList(
             [
-                IntegerConv2d(channels, width, 3, input_bits=0),
+                IntegerConv2d(channels, width, 3, input_bits=0, levels=levels),
                 IntegerConv2d(width, 4 * width, 1, input_bits=a),
-                IntegerConv2d(width, width, 3, input_bits=a),
+                IntegerConv2d(width, width, 3, input_bits=a, levels=levels),
                 IntegerConv2d(width, 4 * width, 1, input_bits=a),
-                IntegerConv2d(width, width, 3, input_bits=a),
+                IntegerConv2d(width, width, 3, input_bits=a, levels=levels),
                 IntegerConv2d(width, 2 * latents, 1, input_bits=a),
             ]
         )
@@ -76,10 +82,11 @@ class HyperSynthesis(nn.Module):
         """Raise ValueError if any accumulator could leave the range in which float32 is exact."""
         require_exact("the entropy network", self.convolutions(), largest_input=Z_MAX)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features, last = z, self.convolutions()[-1]
         for number, layer in enumerate(self.convolutions()[:-1]):
-            features = activate(layer(features), layer.accumulator_bits - ACTIVATION_BITS)
+            acc = layer(features, level=level if layer.levels else None)
+            features = activate(acc, layer.accumulator_bits - ACTIVATION_BITS)
             if number in (1, 3):
                 features = F.pixel_shuffle(features, 2)
         mean, index = last(features).chunk(2, dim=1)
@@ -89,9 +96,12 @@ class HyperSynthesis(nn.Module):
 
 
 class HyperAnalysis(nn.Module):
-    """h_a, floating point (only the encoder runs it): y [B, latents, h, w] -> z [B, N, h/4, w/4], before rounding.
+    """h_a, floating point (only the encoder runs it): y [B, latents, h, w], qualities [B] in 0..1 ->
+    z [B, N, h/4, w/4], before rounding.
 
     y -> 1x1, ReLU -> 2x2 stride 2, ReLU -> 3x3, ReLU -> 2x2 stride 2 -> z
+
+    What of y is worth telling depends on the quality: each layer has a bias of it.
     """
 
     def __init__(self, latents: int, width: int, channels: int) -> None:
@@ -105,15 +115,20 @@ class HyperAnalysis(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, channels, 2, stride=2),
         )
+        self.of_quality = QualityBiases([width, width, width, channels])
 
     @property
     def output(self) -> nn.Conv2d:
         """The layer that makes z."""
         return self.layers[-1]  # type: ignore[return-value]
 
-    def forward(self, y: Tensor) -> Tensor:
-        z: Tensor = self.layers(y / 8)
-        return z
+    def forward(self, y: Tensor, quality: Tensor) -> Tensor:
+        h, biases = y / 8, iter(self.of_quality(quality))
+        for layer in self.layers:
+            h = layer(h)
+            if isinstance(layer, nn.Conv2d):
+                h = h + next(biases).to(h.dtype)
+        return h
 
 
 class LatentScaling(nn.Module):
@@ -128,37 +143,29 @@ class LatentScaling(nn.Module):
     proportional to 1 / sqrt(lambda), which is where the gains start.
     """
 
-    def __init__(self, latents: int, levels: int = 64, anchors: int = 8) -> None:
+    def __init__(self, latents: int, levels: int = 64) -> None:
         super().__init__()
         self.levels = levels
-        start = torch.linspace(-0.5 * torch.log(torch.tensor(0.05 / 0.0016)).item(), 0.0, anchors)
+        start = torch.linspace(-0.5 * torch.log(torch.tensor(0.05 / 0.0016)).item(), 0.0, ANCHORS)
         self.log_gain = nn.Parameter(start[:, None].repeat(1, latents))
         self.log_inverse = nn.Parameter(-start[:, None].repeat(1, latents))
 
-    def _at(self, anchors: Tensor, level: Tensor) -> Tensor:
-        """Interpolate [A, latents] at integer levels [B] -> [B, latents, 1, 1]."""
-        position = level.to(anchors.dtype) * (len(anchors) - 1) / (self.levels - 1)
-        low = position.floor().clamp(0, len(anchors) - 2)
-        share = (position - low)[:, None]
-        rows = anchors[low.long()] * (1 - share) + anchors[low.long() + 1] * share
-        return rows[:, :, None, None]
-
     def integer_gain(self, level: Tensor) -> Tensor:
         """Gain * 2^10, an integer 1..2048: [B] -> [B, latents, 1, 1]."""
-        return round_through(self._at(self.log_gain, level).exp() * 2**GAIN_BITS).clamp(1, GAIN_MAX)
+        return round_through(interpolated(self.log_gain, level, self.levels).exp() * 2**GAIN_BITS).clamp(1, GAIN_MAX)
 
     def index_offset(self, level: Tensor) -> Tensor:
         """What the gain adds to a table index, an integer: [B] -> [B, latents, 1, 1]."""
-        return round_through(self._at(self.log_gain, level) / LOG_SCALE_STEP)
+        return round_through(interpolated(self.log_gain, level, self.levels) / LOG_SCALE_STEP)
 
     def inverse_gain(self, level: Tensor) -> Tensor:
         """What undoes the gain before the synthesis, a float: [B] -> [B, latents, 1, 1]."""
-        return self._at(self.log_inverse, level).exp()
+        return interpolated(self.log_inverse, level, self.levels).exp()
 
     @torch.no_grad()
     def start_from(self, frozen: FrozenScaling) -> None:
-        """Go on from the tables of an exported model: the anchors are rows of them (levels 0, 9, 18 ... 63 of 64)."""
-        rows = torch.linspace(0, self.levels - 1, len(self.log_gain)).round().long()
+        """Go on from the tables of an exported model: the anchors are rows of them."""
+        rows = anchor_levels(self.levels)
         self.log_gain.copy_((frozen.gain[rows] / 2**GAIN_BITS).log())
         self.log_inverse.copy_(frozen.inverse[rows].log())
 

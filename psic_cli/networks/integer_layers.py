@@ -21,6 +21,7 @@ WEIGHT_MAX = 2**13 - 1  # of a stored weight: its upper byte is at most 64
 ACTIVATION_BITS = 4  # an activation a is carried as round(a * 2^4), 0..255
 ACTIVATION_MAX = 255
 EXACT_LIMIT = 2**24 - 2**12  # float32 is exact below 2^24; the rest is room for what rounding adds
+ANCHORS = 8  # levels, evenly spaced, at which what depends on the level is learned
 PROBED = 128  # channels and places: as many as kernels for large products are used for
 PROBE = 2**16 + 2**8 + 1  # 17 bits: more than TF32 has, or two bfloat16; times an activation it stays below 2^24
 
@@ -51,14 +52,17 @@ class IntegerConv2d(nn.Module):
 
     Args:
         input_bits: fractional bits of the input integers: 0 of symbols, -127..127, and 4 of activations, 0..255.
+        levels: quality levels that have a bias of their own; 0: none has.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, input_bits: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, input_bits: int, levels: int = 0) -> None:
         super().__init__()
-        self.kernel, self.accumulator_bits = kernel, WEIGHT_BITS + input_bits
+        self.kernel, self.accumulator_bits, self.levels = kernel, WEIGHT_BITS + input_bits, levels
         self.least = 128 if input_bits else 0  # what is subtracted from inputs to make them signed bytes
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
+        # At anchor levels; a loaded layer has one row for each level, which is the same to `interpolated`.
+        self.level_bias = nn.Parameter(torch.zeros(ANCHORS, outputs)) if levels else None
         self._byte_products: dict[Hashable, ByteProducts] = {}
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
@@ -68,20 +72,41 @@ class IntegerConv2d(nn.Module):
     def integer_bias(self) -> Tensor:
         return round_through(self.bias * 2**self.accumulator_bits)
 
-    def accumulator_bound(self, largest_input: int) -> float:
-        """The largest magnitude that any output can reach; must stay below EXACT_LIMIT."""
-        rows = self.integer_weight().detach().double().abs().flatten(1).sum(1) * largest_input
-        return float((rows + self.integer_bias().detach().double().abs()).max())
+    def integer_level_bias(self, level: Tensor) -> Tensor:
+        """Levels [B] -> [B, outputs, 1, 1]."""
+        assert self.level_bias is not None
+        return round_through(interpolated(self.level_bias, level, self.levels) * 2**self.accumulator_bits)
 
-    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+    @torch.no_grad()
+    def start_from(self, loaded: IntegerConv2d) -> None:
+        """Go on from a layer of an exported model."""
+        self.weight.copy_(loaded.weight)
+        self.bias.copy_(loaded.bias)
+        if self.level_bias is not None:
+            assert loaded.level_bias is not None
+            self.level_bias.copy_(loaded.level_bias[anchor_levels(self.levels)])
+
+    def accumulator_bound(self, largest_input: int) -> float:
+        """The largest magnitude that any output, or a part of its sum, can reach; must stay below EXACT_LIMIT."""
+        weight = self.integer_weight().detach().double().flatten(1)
+        below, above = weight.clamp_max(0).abs().sum(1), weight.clamp_min(0).sum(1)
+        rows = below.maximum(above) if self.least else below + above  # activations have no sign
+        biases = self.integer_bias().detach().double().abs()
+        if self.level_bias is not None:
+            levels = torch.arange(self.levels, device=weight.device)
+            biases = biases + self.integer_level_bias(levels).detach().double().abs().amax(0)[:, 0, 0]
+        return float((rows * largest_input + biases).max())
+
+    def forward(self, x: Tensor, rows: Tensor | None = None, level: Tensor | None = None) -> Tensor:
         """[B, inputs, h, w] integers -> accumulators [B, outputs, h, w], `accumulator_bits` fractional bits.
 
-        rows: numbers of the outputs that are wanted, in evaluation; all without.
+        rows: numbers of the outputs that are wanted, in evaluation; all without. level: [B], for a layer with levels.
         """
-        if not self.training:
-            return in_strips(lambda part: self._evaluated(part, rows), x, 1, x.shape[3], halo=self.kernel // 2)
-        weight, bias = self.integer_weight(), self.integer_bias()
-        return F.conv2d(x, weight, bias, padding=self.kernel // 2)
+        if self.training:
+            acc = F.conv2d(x, self.integer_weight(), self.integer_bias(), padding=self.kernel // 2)
+        else:
+            acc = in_strips(lambda part: self._evaluated(part, rows), x, 1, x.shape[3], halo=self.kernel // 2)
+        return acc if level is None else acc + self.integer_level_bias(level).to(acc.dtype)
 
     def _evaluated(self, x: Tensor, rows: Tensor | None) -> Tensor:
         height, width, margin = *x.shape[-2:], self.kernel // 2
@@ -112,6 +137,20 @@ class IntegerConv2d(nn.Module):
         return self._byte_products[name]([plane for _, plane in around])
 
 
+def anchor_levels(levels: int) -> Tensor:
+    """The levels at which something is learned that `interpolated` gives for all: 0, 9, 18 ... 63 of 64."""
+    return torch.linspace(0, levels - 1, ANCHORS).round().long()
+
+
+def interpolated(anchors: Tensor, level: Tensor, levels: int) -> Tensor:
+    """[A, C], evenly spaced over the levels, at levels [B] -> [B, C, 1, 1]."""
+    position = level.to(anchors.dtype) * (len(anchors) - 1) / (levels - 1)
+    low = position.floor().clamp(0, len(anchors) - 2)
+    share = (position - low)[:, None]
+    rows = anchors[low.long()] * (1 - share) + anchors[low.long() + 1] * share
+    return rows[:, :, None, None]
+
+
 def accumulate(bias: Tensor, terms: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     """bias [O], and pairs of weights [O, I] and planes [B, I, h, w] -> bias + the sum of products, [B, O, h, w].
 
@@ -138,13 +177,16 @@ class ByteProducts:
     def __init__(self, weight: Tensor, bias: Tensor, least: int) -> None:
         whole = weight.detach().long()
         low = (whole + 64).remainder(128) - 64
-        self.halves = torch.cat([(whole - low) // 128, low]).to(torch.int8).t()
+        # torch 2.14 gives arbitrary numbers for sums of a single product: such a sum gets a second one, of zeros.
+        self.missing = int(whole.shape[1] == 1)
+        self.halves = F.pad(torch.cat([(whole - low) // 128, low]).to(torch.int8), (0, self.missing)).t()
         self.bias = (bias.detach().long() + least * whole.sum(1)).to(torch.int32)
 
     def __call__(self, planes: list[Tensor]) -> Tensor:
         """int8 [B, I, h, w] each -> int32 [B, O, h, w]."""
         x = torch.cat([plane.permute(0, 2, 3, 1) for plane in planes], dim=3)
-        high, low = torch._int_mm(x.flatten(0, 2), self.halves).chunk(2, dim=1)
+        rows = F.pad(x.flatten(0, 2), (0, self.missing)) if self.missing else x.flatten(0, 2)
+        high, low = torch._int_mm(rows, self.halves).chunk(2, dim=1)
         return torch.add(self.bias, low).add_(high, alpha=128).unflatten(0, x.shape[:3]).permute(0, 3, 1, 2)
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from psic_cli.networks.cltg import QUALITY, at_full_strength, of_full
 from psic_cli.networks.config import NetworkConfig
-from psic_cli.networks.context_model import STEPS, ContextModel, step_of_each
+from psic_cli.networks.context_model import STEPS, ContextModel, step_of_each, turns
 from psic_cli.networks.entropy_model import (
     GAIN_BITS,
     MEAN_BITS,
@@ -54,6 +54,7 @@ class Prediction:
     mean: Tensor  # of the scaled latents, in sixteenths
     index: Tensor  # of the table
     features: Tensor  # [B, hyper_width, h, w], what z tells the context model
+    level: Tensor  # [B], of quality
 
 
 class PsicNetwork(nn.Module):
@@ -67,8 +68,10 @@ class PsicNetwork(nn.Module):
         self.g_p = ConditionalSynthesis(c) if c.own_synthesis else None
         self.guide = Guide() if c.guide else None
         self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents)
-        self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents)
-        self.context = nn.ModuleList(ContextModel(c.latents, c.hyper_width, c.details) for _ in range(1, STEPS))
+        self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents, c.levels)
+        self.context = nn.ModuleList(
+            ContextModel(c.latents, c.hyper_width, c.levels, c.details) for _ in range(1, STEPS)
+        )
         self.scaling: LatentScaling | FrozenScaling = LatentScaling(c.latents, c.levels)
         self.integer_type = torch.float32  # what carries the entropy network's integers
 
@@ -85,9 +88,12 @@ class PsicNetwork(nn.Module):
             for part in self.real_parts()
             for key, value in getattr(self, part).state_dict().items()
         }
-        for key, layer in self._integer_layers():
+        for key, layer in self.integer_layers():
             tensors[f"{key}.weight"] = layer.integer_weight().detach().cpu().to(torch.int16)
             tensors[f"{key}.bias"] = layer.integer_bias().detach().cpu().to(torch.int32)
+            if layer.levels:
+                of_levels = layer.integer_level_bias(torch.arange(layer.levels, device=layer.bias.device))
+                tensors[f"{key}.level_bias"] = of_levels[:, :, 0, 0].detach().cpu().to(torch.int32)
         tensors["scaling.gain"] = scaling.gain.cpu().to(torch.int16)
         tensors["scaling.offset"] = scaling.offset.cpu().to(torch.int16)
         tensors["scaling.inverse"] = scaling.inverse.cpu().float()
@@ -104,11 +110,12 @@ class PsicNetwork(nn.Module):
                 key[len(part) + 1 :]: value.float() for key, value in tensors.items() if key.startswith(part + ".")
             }
             getattr(network, part).load_state_dict(state)
-        for key, layer in network._integer_layers():
-            weight, bias = tensors[f"{key}.weight"].double(), tensors[f"{key}.bias"].double()
-            layer.double().load_state_dict(
-                {"weight": weight / 2**WEIGHT_BITS, "bias": bias / 2**layer.accumulator_bits}
-            )
+        for key, layer in network.integer_layers():
+            bits = {"weight": WEIGHT_BITS, "bias": layer.accumulator_bits}
+            if layer.levels:
+                bits["level_bias"] = layer.accumulator_bits
+                layer.level_bias = nn.Parameter(torch.zeros(layer.levels, len(layer.bias)))
+            layer.double().load_state_dict({name: tensors[f"{key}.{name}"].double() / 2**b for name, b in bits.items()})
         network.check_exact()
         gain, offset, inverse = (tensors[f"scaling.{key}"] for key in ("gain", "offset", "inverse"))
         if gain.shape != (config.levels, config.latents) or offset.shape != gain.shape or inverse.shape != gain.shape:
@@ -168,7 +175,8 @@ class PsicNetwork(nn.Module):
         """Of the coding steps 1..3."""
         return list(self.context)  # type: ignore[arg-type]
 
-    def _integer_layers(self) -> list[tuple[str, IntegerConv2d]]:
+    def integer_layers(self) -> list[tuple[str, IntegerConv2d]]:
+        """All layers of the entropy network, with the names under which they are stored."""
         return [
             (f"{name}.{number}", layer)
             for name, part in self._integer_parts().items()
@@ -198,16 +206,16 @@ class PsicNetwork(nn.Module):
         else:
             columns, halo = x.shape[3] // STRIDE, self.g_a.view
             y = in_strips(lambda rows: self.g_a(rows, quality), x, row_unit=STRIDE, cell_columns=columns, halo=halo)
-        return y, self.h_a(y)
+        return y, self.h_a(y, quality)
 
     def predict(self, z: Tensor, level: Tensor) -> Prediction:
         """Integer z [B, N, h/4, w/4] and levels [B] -> what is known of y before any of it is coded.
 
         The tensors' dtype is `integer_type`, z's too.
         """
-        mean, index, features = self.h_s(z)
+        mean, index, features = self.h_s(z, level)
         scaled = scale_mean(mean, self.scaling.integer_gain(level))
-        return Prediction(scaled, scale_index(index, self.scaling.index_offset(level)), features)
+        return Prediction(scaled, scale_index(index, self.scaling.index_offset(level)), features, level)
 
     def refine(self, prediction: Prediction, symbols: Tensor, step: int) -> Prediction:
         """The prediction for a coding step 1..3. symbols: [B, latents, h, w], read where public and of earlier steps.
@@ -221,27 +229,34 @@ class PsicNetwork(nn.Module):
             steps = step_of_each(latents, private, height, width, prediction.mean.device)
             public = (torch.arange(latents, device=steps.device) < self.config.public)[:, None, None]
             seen = symbols.to(prediction.mean.dtype) * (public & (steps < step))
-            mean, index = model(seen, prediction.features, prediction.index)
+            mean, index = model(seen, prediction.features, prediction.index, prediction.level)
             mean = prediction.mean + mean * (public & (steps == step))
-            return Prediction(mean, scale_index(prediction.index, index * (steps == step)), prediction.features)
+            return replace(prediction, mean=mean, index=scale_index(prediction.index, index * (steps == step)))
         mean, index = prediction.mean.clone(), prediction.index.clone()
-        for found in model.corrections(symbols, prediction.features, prediction.index, step, private):
+        for found in model.corrections(symbols, prediction.features, prediction.index, prediction.level, step, private):
             index[found.where] = scale_index(index[found.where], found.index)
             if found.mean is not None:
                 mean[found.where] += found.mean
-        return Prediction(mean, index, prediction.features)
+        return replace(prediction, mean=mean, index=index)
 
     def quantise(self, y: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         """Real y and integer means -> the symbols that are coded, whole numbers [B, latents, h, w]. Encoder only."""
-        gain = self.scaling.integer_gain(level).to(y.dtype) / 2**GAIN_BITS
-        return torch.round(y * gain - mean.to(y.dtype) / 2**MEAN_BITS).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+        return _rounded(self._scaled(y, level), mean)
+
+    def _scaled(self, y: Tensor, level: Tensor) -> Tensor:
+        return y * (self.scaling.integer_gain(level).to(y.dtype) / 2**GAIN_BITS)
 
     def code(self, y: Tensor, z: Tensor, level: Tensor) -> tuple[Tensor, Prediction]:
         """Real y and integer z -> the symbols of all coding steps, and what they are coded with. Encoder only."""
-        prediction = self.predict(z, level)
-        for step in range(1, STEPS):
-            prediction = self.refine(prediction, self.quantise(y, prediction.mean, level), step)
-        return self.quantise(y, prediction.mean, level), prediction
+        prediction, public = self.predict(z, level), self.config.public
+        scaled, symbols = self._scaled(y, level), torch.zeros_like(y)
+        for step in range(STEPS):
+            if step:
+                prediction = self.refine(prediction, symbols, step)
+            for where in turns(step, public):
+                symbols[where] = _rounded(scaled[where], prediction.mean[where])
+        symbols[:, public:] = _rounded(scaled[:, public:], prediction.mean[:, public:])
+        return symbols, prediction
 
     def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         """Symbols (zero where unknown: then the mean itself) -> y_hat float [B, latents + private, h, w].
@@ -302,6 +317,11 @@ class PsicNetwork(nn.Module):
         biases = synthesis.biases(condition)
         columns, halo = y_hat.shape[3], synthesis.view
         return in_strips(lambda rows: synthesis.paint(rows, biases), y_hat, 1, cell_columns=columns, halo=halo)
+
+
+def _rounded(scaled: Tensor, mean: Tensor) -> Tensor:
+    """Scaled latents and their means, in sixteenths -> symbols."""
+    return torch.round(scaled - mean.to(scaled.dtype) / 2**MEAN_BITS).clamp_(-SYMBOL_MAX, SYMBOL_MAX)
 
 
 def is_protected(condition: Tensor) -> bool:

@@ -39,6 +39,9 @@ SEALED_AFTER = 0.5
 READ_FROM = 0.5
 FITTED_TO, STARTED_FROM = 40, 2  # batches: the density of z, where an exported model goes on, and an untrained network
 COUNTED = 70  # batches: symbols of y, at the end
+# Share of the learning rate for the biases of blocks: what a unit adds is mostly noise at first, and the quickest way
+# to end that is a bias that shuts its ReLU for good
+BIAS_RATE = 0.2
 LOOKED_AT = 0.5  # share of a batch that a model reads, to save time
 
 
@@ -93,8 +96,13 @@ class CompressionStage:
         # Where a run begins without sealed latents, the layer that looks at their symbols is made on the way, and waits
         # for the second stage.
         made_later = self.run.config.network.private == 0
-        parameters = [p for name, p in network.named_parameters() if not (made_later and "from_sealed" in name)]
-        return [{"params": parameters}, {"params": prior, "factor": 5.0}]
+        parameters = {name: p for name, p in network.named_parameters() if not (made_later and "from_sealed" in name)}
+        biases = [parameters.pop(name) for name in list(parameters) if ".blocks." in name and name.endswith("bias")]
+        return [
+            {"params": list(parameters.values())},
+            {"params": biases, "factor": BIAS_RATE},
+            {"params": prior, "factor": 5.0},
+        ]
 
     def code(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, H, W], levels [B] -> bits per pixel [B], the full version float32 [B, 3, H, W]."""

@@ -26,11 +26,11 @@ TAIL_MASS = 2.0**-16  # what a z table leaves to its escape on each side
 
 
 @torch.no_grad()
-def z_probabilities(rate: RateModel, channels: int) -> list[tuple[int, np.ndarray]]:
-    """For each channel of z the first symbol of its table and the probabilities of all symbols in it."""
+def z_probabilities(rate: RateModel) -> list[tuple[int, np.ndarray]]:
+    """For each table of z its first symbol and the probabilities of all symbols in it."""
     prior = copy.deepcopy(rate.prior).double().cpu().eval()  # training may go on with its own
     symbols = torch.arange(-Z_MAX, Z_MAX + 1, dtype=torch.float64)
-    likelihood = prior._likelihood(symbols.expand(channels, 1, -1))[0][:, 0].clamp_min(0).numpy()
+    likelihood = prior._likelihood(symbols.expand(prior.channels, 1, -1))[0][:, 0].clamp_min(0).numpy()
     tables = []
     for row in likelihood:
         row = row / max(1.0, row.sum())
@@ -48,7 +48,7 @@ def export(network: PsicNetwork, rate: RateModel, folder: Path, name: str, card:
     be made exact.
     """
     tensors = network.to_tensors()
-    z_tables = tables_from_probabilities(z_probabilities(rate, network.config.hyper_latents))
+    z_tables = tables_from_probabilities(z_probabilities(rate))
     y_tables = symbol_tables(rate.counts.cpu().numpy())
     arrays = {**z_tables.to_arrays("tables.z"), **y_tables.to_arrays("tables.y")}
     tensors.update({key: torch.from_numpy(array.copy()) for key, array in arrays.items()})

@@ -69,7 +69,7 @@ class Run:
         config = self.config
         torch.manual_seed(config.seed)
         self.network = PsicNetwork(config.network).to(device).to(memory_format=torch.channels_last)
-        self.rate = RateModel(config.network.hyper_latents).to(device)
+        self.rate = RateModel(config.network).to(device)
         self.finished: list[str] = []  # stages
         if trained is not None:
             self._start_from(trained)
@@ -81,8 +81,10 @@ class Run:
         """Take over an exported model. Its density of z is kept as tables alone, so the rate model starts afresh."""
         assert isinstance(trained.scaling, FrozenScaling)
         assert isinstance(self.network.scaling, LatentScaling)
-        for part in (*trained.real_parts(), "h_s", "context"):
+        for part in trained.real_parts():
             getattr(self.network, part).load_state_dict(getattr(trained, part).state_dict())
+        for (_, layer), (_, loaded) in zip(self.network.integer_layers(), trained.integer_layers(), strict=True):
+            layer.start_from(loaded)
         self.network.scaling.start_from(trained.scaling)
 
     def _become(self, config: NetworkConfig) -> None:

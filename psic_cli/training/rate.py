@@ -10,8 +10,10 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from psic_cli.bitstream.tables import N_SCALES, SMALLEST_SCALE
+from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS
 from psic_cli.networks.entropy_model import (
     GAIN_BITS,
@@ -38,9 +40,9 @@ with warnings.catch_warnings():
 class RateModel(nn.Module):
     """Bits of z and y, differentiable (Balle et al. 2018).
 
-    z has a learned factorised density (EntropyBottleneck), y a Gaussian whose mean and scale come from the integer
-    network. The rate is measured on latents with uniform noise, the synthesis gets rounded ones with straight-through
-    gradients.
+    z has learned factorised densities (EntropyBottleneck), others in each range of quality levels, y a Gaussian whose
+    mean and scale come from the integer network. The rate is measured on latents with uniform noise, the synthesis gets
+    rounded ones with straight-through gradients.
 
     Real symbols are not quite Gaussian: how often each magnitude comes with each scale is counted on the way, for the
     tables of the exported model.
@@ -48,9 +50,10 @@ class RateModel(nn.Module):
 
     counts: Tensor  # [N_SCALES, COUNTED + 1], the last column for all that are larger
 
-    def __init__(self, hyper_latents: int) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.prior = EntropyBottleneck(hyper_latents, init_scale=4)
+        self.config = config
+        self.prior = EntropyBottleneck(config.z_bands * config.hyper_latents, init_scale=4)
         self.gaussian = GaussianConditional(None)
         self.register_buffer("counts", torch.zeros(N_SCALES, COUNTED + 1))
 
@@ -61,7 +64,7 @@ class RateModel(nn.Module):
         y, z = network.analyse(x, network.config.quality(level))
         with torch.autocast(x.device.type, enabled=False):
             y, z = y.float(), z.float()
-            _, z_likelihood = self.prior(z)
+            z_likelihood = self.z_likelihood(z, level)
             prediction = network.predict(round_through(z).clamp(-Z_MAX, Z_MAX), level)
             scaled = y * network.scaling.integer_gain(level) / 2**GAIN_BITS
             for step in range(1, STEPS):
@@ -75,6 +78,16 @@ class RateModel(nn.Module):
         if torch.is_grad_enabled():
             self._count(symbols.detach(), prediction.index.detach())
         return y_hat, mean * network.scaling.inverse_gain(level), y_bits, z_bits
+
+    def z_likelihood(self, z: Tensor, level: Tensor) -> Tensor:
+        """Of z [B, N, h, w] at levels [B]: the same shape. The prior gets z as rows of a sample of each range."""
+        band = self.config.z_band(level)
+        is_of_band = F.one_hot(band, self.config.z_bands)
+        row = (is_of_band.cumsum(0) * is_of_band).sum(1) - 1  # samples of the same range before this one
+        rows = z.new_zeros(int(row.max()) + 1, self.config.z_bands, *z.shape[1:])
+        rows[row, band] = z
+        _, likelihood = self.prior(rows.flatten(1, 2))
+        return likelihood.view_as(rows)[row, band]  # type: ignore[no-any-return]
 
     def _count(self, symbols: Tensor, index: Tensor) -> None:
         """Symbols and table indexes, both [B, M, h, w]. What was counted long ago fades."""
@@ -101,13 +114,13 @@ class RateModel(nn.Module):
         """Learn the density of z that a trained network makes of pictures x [B, 3, H, W]: an exported model keeps it
         as tables alone.
         """
+        level = torch.randint(network.config.levels, (len(x),), device=x.device)
         with torch.no_grad():
-            z = torch.cat(
-                [network.analyse(part, torch.rand(len(part), device=x.device))[1].float() for part in x.split(8)]
-            )
+            parts = zip(x.split(8), network.config.quality(level).split(8), strict=True)
+            z = torch.cat([network.analyse(part, quality)[1].float() for part, quality in parts])
         optimiser = torch.optim.Adam(self.prior.parameters(), lr=FIT_RATE)
         for _ in range(FIT_STEPS):
-            _, likelihood = self.prior(z)
+            likelihood = self.z_likelihood(z, level)
             optimiser.zero_grad()
             (-likelihood.clamp_min(1e-9).log2().mean()).backward()
             optimiser.step()

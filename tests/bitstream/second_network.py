@@ -52,13 +52,15 @@ def read_tensors(data: bytes) -> dict[str, Tensor]:
 # Section 10
 
 
-def convolve(weight: Tensor, bias: Tensor, planes: Planes) -> Planes:
+def convolve(tensors: dict[str, Tensor], layer: str, level: int, planes: Planes) -> Planes:
+    weight, bias = tensors[f"{layer}.weight"], tensors[f"{layer}.bias"]
+    of_levels = tensors.get(f"{layer}.level_bias")
     outputs, inputs, kernel, _ = weight.shape
     require(inputs == len(planes), "the layer has another number of inputs")
     height, width = len(planes[0]), len(planes[0][0])
 
     def acc(o: int, i: int, j: int) -> int:
-        total = bias.at(o)
+        total = bias.at(o) + (of_levels.at(level, o) if of_levels else 0)
         for a in range(kernel):
             for b in range(kernel):
                 y, x = i + a - kernel // 2, j + b - kernel // 2
@@ -81,11 +83,11 @@ def shuffle(planes: Planes) -> Planes:
     ]
 
 
-def features_of(z: Planes, tensors: dict[str, Tensor]) -> Planes:
+def features_of(z: Planes, level: int, tensors: dict[str, Tensor]) -> Planes:
     """The output of layer 4: what both means and indexes are made from."""
     h = z
     for k in range(5):
-        h = activate(convolve(tensors[f"h_s.{k}.weight"], tensors[f"h_s.{k}.bias"], h), 5 if k == 0 else 9)
+        h = activate(convolve(tensors, f"h_s.{k}", level, h), 5 if k == 0 else 9)
         if k in (1, 3):
             h = shuffle(h)
     return h
@@ -95,11 +97,10 @@ def level_of(quality: int, levels: int) -> int:
     return ((quality - 1) * (levels - 1) * 2 + 99) // 198
 
 
-def indexes_from_z(features: Planes, quality: int, tensors: dict[str, Tensor]) -> Planes:
+def indexes_from_z(features: Planes, level: int, tensors: dict[str, Tensor]) -> Planes:
     """The table index of every symbol of y as far as z tells it. Means decide no symbol and are left out."""
-    acc = convolve(tensors["h_s.5.weight"], tensors["h_s.5.bias"], features)
-    offset = tensors["scaling.offset"]
-    level, channels = level_of(quality, offset.shape[0]), len(acc) // 2
+    acc = convolve(tensors, "h_s.5", level, features)
+    offset, channels = tensors["scaling.offset"], len(acc) // 2
     return [
         [[min(63, max(0, (v + 256) // 512 + offset.at(level, m))) for v in row] for row in acc[channels + m]]
         for m in range(channels)
@@ -107,12 +108,12 @@ def indexes_from_z(features: Planes, quality: int, tensors: dict[str, Tensor]) -
 
 
 def corrections_of_index(
-    step: int, known: Planes, features: Planes, index: Planes, tensors: dict[str, Tensor]
+    step: int, known: Planes, features: Planes, index: Planes, level: int, tensors: dict[str, Tensor]
 ) -> Planes:
     """What the context model of a step adds to its indexes."""
 
     def layer(k: int, planes: Planes) -> Planes:
-        return convolve(tensors[f"context.{step}.{k}.weight"], tensors[f"context.{step}.{k}.bias"], planes)
+        return convolve(tensors, f"context.{step}.{k}", level, planes)
 
     seen_channels = known[len(known) - tensors[f"context.{step}.0.weight"].shape[1] :]
     clamped = [[[min(63, max(-63, v)) for v in row] for row in plane] for plane in seen_channels]
@@ -154,16 +155,19 @@ def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: byt
     tensors, sizes = read_tensors(weights), card["network"]
     rows, columns = -(-file.height // 64), -(-file.width // 64)
 
+    levels = tensors["scaling.offset"].shape[0]
+    level = level_of(file.quality, levels)
     channels = range(sizes["hyper_latents"])
-    indexes_of_z = [channel for channel in channels for _ in range(rows * columns)]
+    first = (level * sizes["z_bands"] // levels) * len(channels)
+    indexes_of_z = [first + channel for channel in channels for _ in range(rows * columns)]
     z = second_reader.decode_symbols(sections["Z"], indexes_of_z, tables_of(tensors, "tables.z"))
     starts = range(0, len(z), columns)
     lines = [z[start : start + columns] for start in starts]
     planes = [lines[channel * rows : (channel + 1) * rows] for channel in channels]
 
     require(all(-127 <= v <= 127 for v in z), "a symbol of z is out of range")
-    features = features_of(planes, tensors)
-    index = indexes_from_z(features, file.quality, tensors)
+    features = features_of(planes, level, tensors)
+    index = indexes_from_z(features, level, tensors)
     tables = tables_of(tensors, "tables.y")
     count, public_count = sizes["latents"], sizes["latents"] - sizes["private"]
     cells = [(c, i, j) for c in range(count) for i in range(4 * rows) for j in range(4 * columns)]
@@ -183,7 +187,9 @@ def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: byt
 
     for step, places in enumerate(steps):
         if step:
-            corrections = corrections_of_index(step, symbols, features, index, tensors)  # no private symbol is known
+            corrections = corrections_of_index(
+                step, symbols, features, index, level, tensors
+            )  # no private symbol is known
             for c, i, j in places + (sealed if step == 3 else []):
                 index[c][i][j] = min(63, max(0, index[c][i][j] + corrections[c][i][j]))
         read(places, public.data[public.at :] if step == 3 else public.take(public.varint()))

@@ -9,12 +9,12 @@ from psic_cli.networks.context_model import KNOWN_MAX, STEPS, ContextModel, step
 from psic_cli.networks.network import PsicNetwork
 from tests.networks.test_integer_layers import CARRIERS, carried, convolved, integers
 
-LATENTS, PRIVATE, DETAILS, WIDTH = 6, 2, 1, 6
+LATENTS, PRIVATE, DETAILS, WIDTH, LEVELS = 6, 2, 1, 6, 64
 
 
 def context_model() -> ContextModel:
     torch.manual_seed(2)
-    made = ContextModel(LATENTS, WIDTH, DETAILS).eval()
+    made = ContextModel(LATENTS, WIDTH, LEVELS, DETAILS).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.normal_(0, 0.4)
@@ -61,17 +61,20 @@ def test_each_step_has_a_quarter_of_each_channel_and_the_first_two_are_a_chequer
 
 def test_an_untrained_model_corrects_nothing():
     known, features, index = torch.randint(-9, 9, (1, 6, 4, 4)), torch.full((1, 6, 4, 4), 200.0), torch.ones(1, 6, 4, 4)
-    assert not any(part.any() for part in ContextModel(LATENTS, WIDTH).eval()(known.float(), features, index))
+    assert not any(
+        part.any()
+        for part in ContextModel(LATENTS, WIDTH, LEVELS).eval()(known.float(), features, index, torch.tensor([5]))
+    )
 
 
 @pytest.mark.parametrize("dtype", CARRIERS)
 def test_it_is_integer_arithmetic(dtype):
     made = carried(context_model(), dtype)
     made.check_exact()
-    known = torch.randint(-200, 200, (1, LATENTS, 5, 4))
+    known, level = torch.randint(-200, 200, (1, LATENTS, 5, 4)), torch.tensor([40])
     features, index = torch.randint(0, 256, (1, WIDTH, 5, 4)), torch.randint(0, 64, (1, LATENTS, 5, 4))
     with torch.no_grad():
-        mean, scale = made(known.to(dtype), features.to(dtype), index.to(dtype))
+        mean, scale = made(known.to(dtype), features.to(dtype), index.to(dtype), level)
 
     near, here, inner, last = made.convolutions()
 
@@ -80,6 +83,7 @@ def test_it_is_integer_arithmetic(dtype):
 
     seen = layer(near, np.clip(known[0, DETAILS:].numpy(), -KNOWN_MAX, KNOWN_MAX))
     expected = layer(here, np.concatenate([features[0].numpy(), index[0].numpy()]))
+    expected = expected + integers(here.integer_level_bias(level))[0]
     h = np.clip((seen + 16) // 32 + (expected + 256) // 512, 0, 255)
     h = np.clip((layer(inner, h) + 256) // 512, 0, 255)
     acc = (layer(last, h) + 256) // 512

@@ -17,12 +17,15 @@ from psic_cli.networks.entropy_model import (
     scale_mean,
     scale_of_index,
 )
+from psic_cli.networks.integer_layers import interpolated
 from tests.networks.test_integer_layers import CARRIERS, carried, convolved, integers
+
+LEVEL = torch.tensor([40])
 
 
 def network(**sizes: int) -> HyperSynthesis:
     torch.manual_seed(3)
-    return HyperSynthesis(**{"channels": 3, "width": 8, "latents": 5, **sizes}).eval()
+    return HyperSynthesis(**{"channels": 3, "width": 8, "latents": 5, "levels": 64, **sizes}).eval()
 
 
 @pytest.mark.parametrize("dtype", CARRIERS)
@@ -31,14 +34,19 @@ def test_the_whole_network_is_integer_arithmetic(dtype):
     with torch.no_grad():
         for layer in h_s.convolutions():
             layer.weight.mul_(3)
+            if layer.level_bias is not None:
+                layer.level_bias.normal_(0, 2)
         h_s.check_exact()
         z = torch.randint(-127, 128, (1, 3, 3, 2))
-        mean, index, features = h_s(z.to(dtype))
+        mean, index, features = h_s(z.to(dtype), LEVEL)
     h = z[0].numpy()
     inputs = []
     for number, layer in enumerate(h_s.convolutions()):
         inputs.append(h)
-        h = convolved(h, integers(layer.integer_weight()), integers(layer.integer_bias()))
+        biases = integers(layer.integer_bias())
+        if number in (0, 2, 4):
+            biases = biases + integers(layer.integer_level_bias(LEVEL))[0, :, 0, 0]
+        h = convolved(h, integers(layer.integer_weight()), biases)
         if number < 5:
             shift = 5 if number == 0 else 9
             h = np.clip((h + 2 ** (shift - 1)) // 2**shift, 0, 255)
@@ -110,11 +118,11 @@ def test_the_network_and_the_tables_mean_the_same_scales():
 
 
 def test_gains_are_interpolated_between_anchors_on_a_log_scale():
-    scaling = LatentScaling(2, levels=64, anchors=8)  # an anchor every 9 levels
+    scaling = LatentScaling(2, levels=64)  # an anchor every 9 levels
     with torch.no_grad():
         scaling.log_gain.copy_(torch.arange(8.0)[:, None] * -0.3 + torch.tensor([0.0, -0.2]))
     levels = torch.arange(64)
-    gain = scaling._at(scaling.log_gain, levels)[:, :, 0, 0]
+    gain = interpolated(scaling.log_gain, levels, 64)[:, :, 0, 0]
     expected = levels[:, None] / 9 * -0.3 + torch.tensor([0.0, -0.2])
     torch.testing.assert_close(gain, expected)
     integer = scaling.integer_gain(levels)[:, :, 0, 0]

@@ -97,12 +97,40 @@ def test_rounding_is_half_up_and_lets_gradients_through():
 def test_the_bound_is_reached_by_the_worst_input():
     layer = carried(IntegerConv2d(8, 8, 3, input_bits=4).eval(), torch.float32)
     weight = layer.integer_weight().detach()
-    worst = int((weight.abs().flatten(1).sum(1) + layer.integer_bias().detach().abs() / 255).argmax())
-    x = 255.0 * (weight[worst] > 0)[None]
-    opposite = 255.0 * (weight[worst] < 0)[None]
-    reached = (layer(x.float()) - layer(opposite.float()))[0, worst, 1, 1]
-    assert reached.abs() <= layer.accumulator_bound(255)
-    assert reached.abs() > 0.99 * layer.accumulator_bound(255)
+    inputs = [255.0 * (sign * row > 0) for row in weight for sign in (1, -1)]
+    reached = float(layer(torch.stack(inputs))[..., 1, 1].abs().max())
+    assert 0.99 * layer.accumulator_bound(255) < reached <= layer.accumulator_bound(255)
+
+
+def test_the_bound_of_a_layer_that_sees_symbols_knows_that_they_have_signs():
+    layer = carried(IntegerConv2d(8, 8, 3, input_bits=0).eval(), torch.float32)
+    inputs = 127.0 * layer.integer_weight().detach().sign()
+    reached = float(layer(inputs)[..., 1, 1].abs().max())
+    assert 0.99 * layer.accumulator_bound(127) < reached <= layer.accumulator_bound(127)
+
+
+@pytest.mark.parametrize("dtype", CARRIERS)
+def test_each_quality_level_has_a_bias_of_its_own(dtype):
+    torch.manual_seed(1)
+    layer = IntegerConv2d(3, 5, 1, input_bits=4, levels=64).eval()
+    assert layer.level_bias is not None
+    torch.nn.init.normal_(layer.level_bias, std=2.0)
+    carried(layer, dtype)
+    x, level = torch.randint(0, 256, (3, 3, 4, 6)).to(dtype), torch.tensor([0, 9, 13])
+    first, anchor, between = integers(layer(x, level=level)) - integers(layer(x))
+    anchors = integers(torch.floor(layer.level_bias * 2**13 + 0.5))
+    assert (first == anchors[0][:, None, None]).all()
+    assert (anchor == anchors[1][:, None, None]).all()
+    expected = (5 / 9 * layer.level_bias[1] + 4 / 9 * layer.level_bias[2]) * 2**13
+    assert np.abs(between - expected.numpy()[:, None, None]).max() <= 1
+
+
+def test_the_bound_knows_the_biases_of_all_levels():
+    layer = IntegerConv2d(3, 5, 1, input_bits=4, levels=64)
+    before = layer.accumulator_bound(255)
+    assert layer.level_bias is not None
+    torch.nn.init.constant_(layer.level_bias[7], -3.0)
+    assert layer.accumulator_bound(255) == before + 3 * 2**13
 
 
 @settings(max_examples=30)

@@ -162,7 +162,7 @@ def test_every_parameter_gets_a_gradient():
     made = network().train()
     with torch.no_grad():  # integer layers are coarse: signals of a fraction of a step would end in zeros
         made.h_a.layers[-1].weight.mul_(100)  # type: ignore[operator]
-        for _, layer in made._integer_layers():
+        for _, layer in made.integer_layers():
             layer.weight.mul_(3)
             layer.bias.abs_().add_(0.1)
     x, level = torch.rand(2, 3, 128, 128), torch.tensor([3, 9])

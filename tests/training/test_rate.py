@@ -1,6 +1,7 @@
 """The estimated rate of training is the size of the files that the exported model writes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from tests.training.conftest import SMALL, smooth_picture
 def parts() -> tuple[PsicNetwork, RateModel]:
     """A network whose scales are about those of the pictures: what even a short training finds."""
     torch.manual_seed(4)
-    network, rate = PsicNetwork(SMALL), RateModel(SMALL.hyper_latents)
+    network, rate = PsicNetwork(SMALL), RateModel(SMALL)
     rate.start_from(network, torch.stack([to_tensor(smooth_picture(seed, 256, 256)) for seed in range(4)]))
     with torch.no_grad():  # a little wider, so that the tails of a Gaussian and of a table do not matter
         network.h_s.convolutions()[-1].bias[SMALL.latents :] += 6 / 16
@@ -108,14 +109,14 @@ def test_tables_of_z_are_the_prior(parts, tmp_path):
     folder = export(network, rate, tmp_path / "small", "small")
     arrays = load_arrays((folder / zoo.WEIGHTS_FILE).read_bytes())
     tables = TableSet.from_arrays(arrays, "tables.z")
-    assert len(tables) == SMALL.hyper_latents
-    symbols = torch.arange(-127.0, 128.0).expand(SMALL.hyper_latents, 1, -1)
+    assert len(tables) == SMALL.z_bands * SMALL.hyper_latents
+    symbols = torch.arange(-127.0, 128.0).expand(len(tables), 1, -1)
     with torch.no_grad():
         likelihood = rate.prior._likelihood(symbols)[0][:, 0].numpy()
-    for channel in range(SMALL.hyper_latents):
-        first, size = int(tables.offsets[channel]), int(tables.sizes[channel])
-        shares = np.diff(tables.row(channel)) / TOTAL
-        assert shares[:-1] == pytest.approx(likelihood[channel, first + 127 : first + 127 + size], abs=1e-4)
+    for table in range(len(tables)):
+        first, size = int(tables.offsets[table]), int(tables.sizes[table])
+        shares = np.diff(tables.row(table)) / TOTAL
+        assert shares[:-1] == pytest.approx(likelihood[table, first + 127 : first + 127 + size], abs=1e-4)
         assert shares[-1] < 1e-3
 
 
@@ -154,17 +155,31 @@ def test_symbols_are_counted_while_training_and_shape_the_tables(parts, tmp_path
 def test_the_density_of_z_is_learned_from_a_trained_encoder(parts):
     network, _ = parts
     x = torch.stack([to_tensor(smooth_picture(seed, 128, 128)) for seed in range(8)])
-    afresh = RateModel(SMALL.hyper_latents)
+    afresh, level = RateModel(replace(SMALL, z_bands=1)), torch.randint(SMALL.levels, (len(x),))
     with torch.no_grad():
-        z = clamp_z(network.analyse(x, torch.rand(len(x)))[1])
-        before = -afresh.prior.eval()(z)[1].log2().sum()
-        afresh.prior.train()
-    afresh.fit_prior(network, x)
+        z = clamp_z(network.analyse(x, SMALL.quality(level))[1])
+        before = -afresh.eval().z_likelihood(z, level).log2().sum()
+    afresh.train().fit_prior(network, x)
     with torch.no_grad():
-        after = -afresh.prior.eval()(z)[1].log2().sum()
+        after = -afresh.eval().z_likelihood(z, level).log2().sum()
     entropy = 0.0
     for channel in z.transpose(0, 1).flatten(1).round():
         counts = channel.unique(return_counts=True)[1].float()
         entropy += float(-(counts * (counts / counts.sum()).log2()).sum())
     assert after < 0.9 * before
     assert entropy <= after <= 1.3 * entropy
+
+
+def test_each_range_of_levels_has_a_density_of_z_of_its_own():
+    torch.manual_seed(5)
+    rate, level = RateModel(SMALL).eval(), torch.tensor([0, 63, 2, 40])
+    with torch.no_grad():
+        for parameter in rate.prior.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        z = torch.randint(-4, 5, (4, SMALL.hyper_latents, 2, 3)).float()
+        found = rate.z_likelihood(z, level)
+        for sample, band in enumerate([0, 7, 0, 5]):
+            rows = slice(band * SMALL.hyper_latents, (band + 1) * SMALL.hyper_latents)
+            whole = torch.zeros(1, SMALL.z_bands * SMALL.hyper_latents, 2, 3)
+            whole[:, rows] = z[sample]
+            torch.testing.assert_close(found[sample], rate.prior(whole)[1][0, rows])

@@ -34,7 +34,7 @@ CONFIG = NetworkConfig(
 def make_tiny_model(folder: Path) -> Path:
     """A network whose versions differ visibly and whose means and scales depend on z."""
     torch.manual_seed(7)
-    network, rate = PsicNetwork(CONFIG), RateModel(CONFIG.hyper_latents)
+    network, rate = PsicNetwork(CONFIG), RateModel(CONFIG)
     noise = torch.nn.functional.interpolate(torch.rand(8, 3, 16, 16), (128, 128), mode="bicubic").clamp(0, 1)
     with torch.no_grad():
         rate.start_from(network, noise)
@@ -47,6 +47,13 @@ def make_tiny_model(folder: Path) -> Path:
             synthesis.from_sealed.weight.normal_(0, 0.001)
         for layer in network.h_s.convolutions():
             layer.weight.mul_(3)
+        for _, integers in network.integer_layers():
+            if integers.level_bias is not None:
+                integers.level_bias.normal_(0, 0.5)
+        network.h_a.of_quality.learned.normal_(0, 0.1)
+        for name, parameter in rate.prior.named_parameters():
+            if name != "quantiles":  # tables of z that differ
+                parameter.add_(0.1 * torch.randn_like(parameter))
         for context in network.context_models():
             context.convolutions()[-1].weight.normal_(0, 0.2)
     card = {"training": "none: seeded random numbers over a block transform", "licence": "Apache-2.0"}

@@ -115,14 +115,13 @@ def any_integers(model: zoo.Model) -> Container:
     generator = random.Random(1)
     config, header = model.network.config, Header(190, 120, 80, 100, "tiny", model.card.weights_hash, sealed=False)
     z = [generator.choice((-127, 127, generator.randint(-127, 127))) for _ in range(config.hyper_latents * 2 * 3)]
-    z_indexes = [channel for channel in range(config.hyper_latents) for _ in range(2 * 3)]
-    z_data = encode_symbols(z, z_indexes, model.z_tables)
+    level = codec._level(header.quality, model)
+    z_data = encode_symbols(z, codec._z_tables((config.hyper_latents, 2, 3), level, model.network), model.z_tables)
     shape = (config.latents, 8, 12)
     count = config.latents * 8 * 12
     kinds = ((0, 1, generator.randint(-40, 40), generator.randint(-(2**15), 2**15)) for _ in range(count))
     y = np.array([generator.choice(kind) for kind in kinds])
     y = y.reshape(shape).astype(np.int32)
-    level = codec._level(header.quality, model)
     z_tensor = torch.tensor(z, dtype=model.network.integer_type).reshape(1, config.hyper_latents, 2, 3)
     prediction = model.network.predict(z_tensor, level)
     for step in range(1, STEPS):
@@ -174,7 +173,8 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
     sealed, plain, full = good["sealed"], good["open"], Version.FULL
     parts, here = unpack(sealed), model.card.weights_hash
     seal, noise = parts.sections[Section.SEALED], random.Random(2).randbytes
-    far_z = encode_symbols([0] * 5 + [128], range(6), model.z_tables)
+    z_tables = codec._z_tables((6, 1, 1), codec._level(parts.header.quality, model), model.network)
+    far_z = encode_symbols([0] * 5 + [128], z_tables, model.z_tables)
     start = sealed.index(here)
     other_weights = with_checksum(sealed[:start] + b"otherone" + sealed[start + 8 : -4])
     other_model = with_checksum(plain.replace(b"\x04tiny", b"\x04gone", 1)[:-4])
