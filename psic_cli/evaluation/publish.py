@@ -27,7 +27,7 @@ COMMANDS = {  # file -> what measures it, in the folder of the data
     "retrieval": f"psic evaluate --captions flickr8k/captions.jsonl {_MODELS} -q 50 --limit 300",
     "attacks": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50 "
     "--attacks jpeg75,resize,blur,noise,interpolated50 --limit 200",
-    "large": f"psic evaluate --agreement large/ --sides 256,1280 {_MODELS} -q 50 --limit 24",
+    "large": f"psic evaluate --agreement large/ --sides 256,1280 {_MODELS} -q 50",
 }
 PAGES, MODEL = (Path("docs/results.md"), Path("README.md")), Path("models/psic-base")
 # What is written anew stands between <!-- NAME --> and <!-- end -->; all else is people's.
