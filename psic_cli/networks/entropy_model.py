@@ -85,8 +85,7 @@ class HyperSynthesis(nn.Module):
     def forward(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features, last = z, self.convolutions()[-1]
         for number, layer in enumerate(self.convolutions()[:-1]):
-            acc = layer(features, level=level if layer.levels else None)
-            features = activate(acc, layer.accumulator_bits - ACTIVATION_BITS)
+            features = activate(layer(features, level=level), layer.accumulator_bits - ACTIVATION_BITS)
             if number in (1, 3):
                 features = F.pixel_shuffle(features, 2)
         mean, index = last(features).chunk(2, dim=1)

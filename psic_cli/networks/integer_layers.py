@@ -100,13 +100,16 @@ class IntegerConv2d(nn.Module):
     def forward(self, x: Tensor, rows: Tensor | None = None, level: Tensor | None = None) -> Tensor:
         """[B, inputs, h, w] integers -> accumulators [B, outputs, h, w], `accumulator_bits` fractional bits.
 
-        rows: numbers of the outputs that are wanted, in evaluation; all without. level: [B], for a layer with levels.
+        rows: numbers of the outputs that are wanted, in evaluation; all without. level: [B], which layers without
+        levels ignore.
         """
         if self.training:
             acc = F.conv2d(x, self.integer_weight(), self.integer_bias(), padding=self.kernel // 2)
         else:
             acc = in_strips(lambda part: self._evaluated(part, rows), x, 1, x.shape[3], halo=self.kernel // 2)
-        return acc if level is None else acc + self.integer_level_bias(level).to(acc.dtype)
+        if level is None or self.level_bias is None:
+            return acc
+        return acc + self.integer_level_bias(level).to(acc.dtype)
 
     def _evaluated(self, x: Tensor, rows: Tensor | None) -> Tensor:
         height, width, margin = *x.shape[-2:], self.kernel // 2

@@ -187,9 +187,8 @@ def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: byt
 
     for step, places in enumerate(steps):
         if step:
-            corrections = corrections_of_index(
-                step, symbols, features, index, level, tensors
-            )  # no private symbol is known
+            # No private symbol is known.
+            corrections = corrections_of_index(step, symbols, features, index, level, tensors)
             for c, i, j in places + (sealed if step == 3 else []):
                 index[c][i][j] = min(63, max(0, index[c][i][j] + corrections[c][i][j]))
         read(places, public.data[public.at :] if step == 3 else public.take(public.varint()))
