@@ -63,6 +63,9 @@ class ProtectionConfig(StageConfig):
     uaeo_weight: float = 0.5  # of the captions, against the cosine
     surrogates_per_step: int = 0  # drawn anew in each step, to save time; 0: all
     objective: str = "budget"  # how shield and distortion are weighed: see multi_objective.py
+    # Of the protected version's distortion where the objective is "budget", to begin with: it finds its own, but takes
+    # hundreds of steps, in which a network that keeps its budget already would forget how
+    budget_weight: float = 4.0
     fixed_weight: float = 2.0  # of the protected version's distortion where the objective is "fixed"
     private_share: float = 0.10  # of the bits, sealed
     learning_rate: float = 4e-4

@@ -28,11 +28,11 @@ from psic_cli.vlp.interface import VisionLanguageModel
 if TYPE_CHECKING:
     from psic_cli.training.loop import Run
 
-SIDES = [224, 224, 224, 256, 320, 448]  # pixels, one is drawn for each batch
+SIDES = [224, 224, 256, 256, 320, 448]  # pixels, one is drawn for each batch
 LARGE_SIDES = [640, 896, 1280]  # also drawn, the larger the less often, where the data has large photos
 PICTURE_PIXELS = 224 * 224  # that count as one picture of a batch
 FULL_EVERY = 2  # steps; the full version is learned in one of so many, with as much more weight: half the price
-EXTRA_EVERY = 2  # steps; the machine version's turn, and the forced decode's where all versions share a synthesis
+EXTRA_EVERY = 3  # steps; the machine version's turn, and the forced decode's where all versions share a synthesis
 # Ranges of quality levels and of picture sizes, each with budgets of its own: what a shield costs differs between them
 BANDS = 4
 SIZES = [THUMBNAIL, 640]  # pixels: up to the first, up to the second, larger
@@ -44,7 +44,7 @@ SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.2, 1.3, 0.9
 AT_LOWEST, GROWTH = 0.5, 0.85
 # Of what pictures may lose whose shield is drawn on a thumbnail: it costs them more PSNR than `added_distortion` says
 LARGE_SHARE = 0.94
-MACHINE_FALLS = 0.7  # share of the machine version's weight that is gone at the best quality, where it has less to mend
+MACHINE_FALLS = 0.8  # share of the machine version's weight that is gone at the best quality, where it has less to mend
 # Shares of the learning rate for a guide's trunk, which has learned to see already, and for its paces, a few numbers
 GUIDE_RATES = (0.4, 10.0)
 JUDGED = 32  # held-out pictures of 224 pixels for validation
@@ -75,7 +75,7 @@ class ProtectionStage:
     name = "protection"
     FULL = 6.0  # so that the full version keeps its quality beside all the others
     SHIELD = 40.0  # decibels that a cosine of 1 is worth; the budget's weight finds the balance
-    MACHINE = 120.0  # the same for the machine version, whose pixels count little
+    MACHINE = 180.0  # the same for the machine version, whose pixels count little
     READABLE = 20.0  # the same for the full version in steps that look at it
 
     def __init__(self, run: Run, fresh: bool) -> None:
@@ -94,7 +94,8 @@ class ProtectionStage:
         self.generator = np.random.default_rng(run.config.seed + 1000 * distributed.rank() + 1)
         self.journey = Journey(self.generator)
         # One for each band and size.
-        self.budgets = [Budget(weight=4.0, pace=0.02, highest=20.0) for _ in range(BANDS * (len(SIZES) + 1))]
+        first = self.config.budget_weight
+        self.budgets = [Budget(first, pace=0.02, highest=20.0) for _ in range(BANDS * (len(SIZES) + 1))]
         self.steps = 0
         self._choose_parameters()
         self.versions = Versions(run.network, self.config.scale_condition)
