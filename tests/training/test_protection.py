@@ -306,6 +306,11 @@ def test_each_range_of_qualities_has_a_budget_of_its_own(protected_config, tmp_p
         assert [i for i, (a, b) in enumerate(zip(after, before, strict=True)) if a != b] == [number]
 
 
+def test_the_first_step_weighs_distortion_as_the_configuration_says(protected_config, tmp_path):
+    stage = ProtectionStage(Run(changed(protected_config, budget_weight=9.0), tmp_path, "cpu"), fresh=True)
+    assert stage.loss()[1]["budget_weight"] == 9.0
+
+
 def test_the_protected_version_may_always_lose_what_sealing_costs():
     psnr, lowest, best = torch.tensor([30.0, 36.0]), torch.zeros(2), torch.ones(2)
     assert allowed_loss(psnr, 1.5, lowest, is_large=False).tolist() == pytest.approx([0.75, 1.5])  # half of the budget
