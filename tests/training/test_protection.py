@@ -80,7 +80,7 @@ def test_steps_between_the_stages_draw_the_same_numbers_after_a_restart(protecte
     whole = train(both, tmp_path / "whole")
     train(first, tmp_path / "halves")
     torch.manual_seed(12345)
-    check_same(train(both, tmp_path / "halves"), whole)
+    check_same(train(both, tmp_path / "halves"), whole, rounding=1e-6)
 
 
 def test_the_bits_stay_what_they_are(protected_config, tmp_path):
@@ -194,16 +194,16 @@ def conditions_of(stage: ProtectionStage, monkeypatch, steps: int) -> list[list[
 def test_machine_and_forced_decodes_take_turns(protected_config, tmp_path, monkeypatch, forced_weight):
     config = changed(protected_config, forced_weight=forced_weight, own_synthesis=False)
     stage = ProtectionStage(Run(config, tmp_path, "cpu"), fresh=True)
-    found = conditions_of(stage, monkeypatch, 8)
+    found = conditions_of(stage, monkeypatch, 12)
     assert all(one[:2] == [(0.0, 0.0)] * 2 for one in found)  # full, and what the shield is drawn on
     machine, forced = [(0.0, 1.0)], [(0.0, 0.0)] if forced_weight else []
-    assert [one[2:] for one in found] == [machine, [], forced, []] * 2
+    assert [one[2:] for one in found] == [machine, [], [], forced, [], []] * 2
 
 
 def test_beside_a_synthesis_of_its_own_only_the_machine_version_has_turns(protected_config, tmp_path, monkeypatch):
     stage = ProtectionStage(Run(protected_config, tmp_path, "cpu"), fresh=True)
     found = conditions_of(stage, monkeypatch, 5)
-    assert [one[2:] for one in found] == [[(0.0, 1.0)], [], [(0.0, 1.0)], [], [(0.0, 1.0)]]
+    assert [one[2:] for one in found] == [[(0.0, 1.0)], [], [], [(0.0, 1.0)], []]
 
 
 @pytest.mark.parametrize(
