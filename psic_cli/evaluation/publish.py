@@ -130,7 +130,7 @@ def bd_rates(figures: Figures) -> str:
 def peers(figures: Figures) -> str:
     """The BD-rates that the README names, as a line."""
     found = {row["anchor"]: row["percent"]["value"] for row in figures.bd}
-    return ", ".join(f"{found[name]:+.0f} % against {name}" for name in PEERS if name in found) + ".\n"
+    return ", ".join(f"{found[name]:+.1f} % against {name}" for name in PEERS if name in found) + ".\n"
 
 
 def classification(figures: Figures) -> str:
