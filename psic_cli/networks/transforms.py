@@ -91,6 +91,7 @@ class Synthesis(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.from_latents = nn.Conv2d(config.latents, 4 * config.width, 1)
+        self.register_module("from_sealed", None)  # its place, whenever it is made: optimisers number parameters
         self.expect_sealed(config.private)
         self.blocks = nn.ModuleList(Bottleneck(config.width) for _ in range(config.synthesis_blocks))
         self.of_quality = QualityBiases(_slots(self.blocks))

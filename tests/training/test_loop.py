@@ -45,14 +45,13 @@ def train_with_stop(config: TrainingConfig, folder: Path, stage: Any, stop_in: i
     return run
 
 
-def check_same(one: Run, other: Run, rounding: float = 0.0) -> None:
-    """rounding: by which weights may differ, for sums depend on where in memory tensors lie."""
+def check_same(one: Run, other: Run) -> None:
     assert one.network.config == other.network.config
     for part in ("network", "rate"):
         states = [getattr(run, part).state_dict() for run in (one, other)]
         assert states[0].keys() == states[1].keys()
         for key, value in states[0].items():
-            torch.testing.assert_close(value, states[1][key], rtol=0, atol=rounding, msg=f"{part} {key}")
+            assert torch.equal(value, states[1][key]), f"{part} {key}"
 
 
 def logged(folder: Path) -> list[dict]:
