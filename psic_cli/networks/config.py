@@ -37,13 +37,13 @@ class NetworkConfig:
         """Levels [B] as 0 (smallest file) to 1 (best)."""
         return level / (self.levels - 1)
 
-    def z_band(self, level: Tensor) -> Tensor:
-        """Levels [B] -> the range 0..z_bands - 1 that each is in."""
-        return level * self.z_bands // self.levels
+    def band(self, level: Tensor, bands: int) -> Tensor:
+        """Levels [B] -> which of so many ranges of levels each is in, 0..bands - 1."""
+        return level * bands // self.levels
 
     def z_tables(self, level: Tensor) -> Tensor:
         """Levels [B] -> [B, hyper_latents], the table of each channel of z."""
-        band = self.z_band(level)[:, None]
+        band = self.band(level, self.z_bands)[:, None]
         return band * self.hyper_latents + torch.arange(self.hyper_latents, device=level.device)
 
     def to_dict(self) -> dict[str, Any]:

@@ -204,7 +204,7 @@ class ProtectionStage:
             return total, {**figures, "shield_weight": float(weights[-2])}
         if self.config.objective == "fixed":
             return kept + shield + self.config.fixed_weight * cost.mean(), figures
-        group = level * BANDS // self.run.network.config.levels + BANDS * sum(x.shape[2] > size for size in SIZES)
+        group = self.run.network.config.band(level, BANDS) + BANDS * sum(x.shape[2] > size for size in SIZES)
         weight = torch.tensor([budget.weight for budget in self.budgets], device=x.device)[group]
         self._hold_budgets(excess.detach(), group)
         figures["budget_weight"] = weight.mean().item()

@@ -81,7 +81,7 @@ class RateModel(nn.Module):
 
     def z_likelihood(self, z: Tensor, level: Tensor) -> Tensor:
         """Of z [B, N, h, w] at levels [B]: the same shape. The prior gets z as rows of a sample of each range."""
-        band = self.config.z_band(level)
+        band = self.config.band(level, self.config.z_bands)
         is_of_band = F.one_hot(band, self.config.z_bands)
         row = (is_of_band.cumsum(0) * is_of_band).sum(1) - 1  # samples of the same range before this one
         rows = z.new_zeros(int(row.max()) + 1, self.config.z_bands, *z.shape[1:])
