@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator, at_full_strength
-from psic_cli.networks.layers import filtered, pad_to_multiple
+from psic_cli.networks.layers import filtered
 from psic_cli.networks.visibility import price, visible
 
 SIDE, LONGEST = 224, 1792  # pixels: the guide sees pictures with a shorter side of the first, if the longer one fits
@@ -30,7 +30,8 @@ STAGES = [(3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)
 TEXTURE = 2  # the stage that tells how far to step at each place,
 TEXTURE_CHANNELS, TEXTURE_STRIDE = STAGES[TEXTURE][3], 8  # what it gives,
 TEXTURE_BLOCK = sum(blocks for *_, blocks in STAGES[: TEXTURE + 1])  # and after how many blocks
-STEPS = 2
+STEPS = 3
+OUTSIDE = 0.25  # how much features beside the middle square count, where that weighs 1
 PACE = 0.5 / 255  # of an untrained guide: root mean square of a step, as far as people see it
 TINY = 1e-30  # what is smaller counts as zero
 HIDDEN = 32  # width of the MLP that turns a condition into paces
@@ -140,8 +141,11 @@ class Guide(nn.Module):
         height, width = x.shape[-2:]
         scale = min(SIDE / min(height, width), LONGEST / max(height, width))
         rows, columns = (max(1, round(scale * side)) for side in (height, width))
-        x, reference = (pad_to_multiple(_resized(one.float(), rows, columns), STRIDE) for one in (x, reference))
-        return _resized(self._steps(x, reference, condition)[..., :rows, :columns], height, width)
+        (top, bottom), (left, right) = _margins(rows), _margins(columns)
+        margins = (left, right, top, bottom)
+        x, reference = (F.pad(_resized(one.float(), rows, columns), margins, "replicate") for one in (x, reference))
+        drawn = self._steps(x, reference, condition)[..., top : top + rows, left : left + columns]
+        return _resized(drawn, height, width)
 
     def _steps(self, x: Tensor, reference: Tensor, condition: Tensor) -> Tensor:
         """The same for pictures of the size that the guide sees, sides multiples of 32."""
@@ -183,11 +187,30 @@ class Guide(nn.Module):
         return F.conv_transpose2d(gradient, self.stem.weight, stride=2)[..., :height, :width]
 
 
+def _margins(length: int) -> tuple[int, int]:
+    """Pixels to add before and behind so many, until all are a multiple of the stride and the middle SIDE begin at one.
+
+    Most vision-language models look at the middle square alone, and their features, too, are those of a grid: what is
+    drawn for a grid that lies elsewhere misleads them less.
+    """
+    before = -((length - SIDE) // 2) % STRIDE if length > SIDE else 0
+    return before, -(before + length) % STRIDE
+
+
+def _middle(features: Tensor) -> Tensor:
+    """How much each place of features [B, C, h, w] counts: [1, 1, h, w], 1 in the middle square, OUTSIDE beside it."""
+    counts = features.new_full((1, 1, *features.shape[-2:]), OUTSIDE)
+    top, left = (max(0, length - SIDE // STRIDE) // 2 for length in features.shape[-2:])
+    counts[..., top : top + SIDE // STRIDE, left : left + SIDE // STRIDE] = 1.0
+    return counts
+
+
 def _turning(features: Tensor, reference: Tensor) -> Tensor:
     """Gradient of the cosine of two sets of features [B, C, h, w] with respect to the first, but for a factor."""
-    inner = (features * reference).sum((1, 2, 3), keepdim=True)
-    size = features.square().sum((1, 2, 3), keepdim=True)
-    return _normalised(reference - features * (inner / size.clamp_min(TINY)))
+    counts = _middle(features)
+    inner = (counts * features * reference).sum((1, 2, 3), keepdim=True)
+    size = (counts * features.square()).sum((1, 2, 3), keepdim=True)
+    return _normalised(counts * (reference - features * (inner / size.clamp_min(TINY))))
 
 
 def _normalised(x: Tensor) -> Tensor:

@@ -31,6 +31,9 @@ LARGE_EVERY = 8  # and one large photo in so many
 SHRUNK, ENLARGED = 2.5, 1.25
 RESIZED = 0.5  # share of the crops of photos that are not large
 SMALLEST_SQUARE = 0.65  # of a photo's shorter side, for the protection stage
+# Share of the batches for the protection stage that are not square, and how much longer their longer side is, at most
+OBLONG, LONGER = 0.6, 1.6
+UPRIGHT = 0.3  # share of those
 TONED = 0.5  # share of the crops whose colours are changed, by at most these logarithms
 GAIN, CHANNEL_GAIN, GAMMA, SATURATION = 0.2, 0.08, 0.25, 0.3
 
@@ -130,12 +133,12 @@ class Cut:
 
     numbers: list[int]  # of the pictures
     pieces: list[np.ndarray]  # uint8 squares
-    side: int  # pixels, that they are to have
+    size: tuple[int, int]  # height and width in pixels, that they are to have
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Squares float32 [B, 3, side, side] in 0..1, and the number of the picture that each is from."""
+    """Pictures float32 [B, 3, H, W] in 0..1, and the number of the picture that each is from."""
 
     x: Tensor
     numbers: list[int]
@@ -222,7 +225,7 @@ class CropSource(Source):
         crop = int(self.generator.choice(self.crops))
         count = max(1, size // crop**2)
         chosen = self.generator.choice(len(self.pictures), size=count, p=self.chances[crop]).tolist()
-        return Cut(chosen, [self._crop(self.pictures[i], crop) for i in chosen], crop)
+        return Cut(chosen, [self._crop(self.pictures[i], crop) for i in chosen], (crop, crop))
 
     def _crop(self, rgb: np.ndarray, crop: int) -> np.ndarray:
         piece = turned(self._piece(rgb, crop), self.generator)
@@ -247,10 +250,12 @@ class ScaleSource(Source):
     """Whole-looking pictures at many sizes for the protection stage.
 
     A shield must work on the picture that a model sees, so pictures are not cropped to details: a square is cut out of
-    the middle region and resized to a side drawn for the whole batch. Batches hold about the same number of pixels. A
-    side so large that one picture has more is drawn less often, so that on average a step costs the same.
+    the middle region and resized to a size drawn for the whole batch. Batches hold about the same number of pixels. A
+    size so large that one picture has more is drawn less often, so that on average a step costs the same. Oblong
+    sizes stretch the square: pictures with captions may have been squashed to one.
 
-    share_toned: of the pictures, whose colours are changed.
+    sides: shorter sides in pixels. share_toned: of the pictures, whose colours are changed. share_oblong: of the
+    batches.
     """
 
     def __init__(
@@ -260,17 +265,25 @@ class ScaleSource(Source):
         seed: int,
         device: str = "cpu",
         share_toned: float = 0.0,
+        share_oblong: float = 0.0,
     ) -> None:
         super().__init__(pictures, seed, device)
-        self.sides, self.share_toned = sides, share_toned
+        self.sides, self.share_toned, self.share_oblong = sides, share_toned, share_oblong
         largest = max(range(len(pictures)), key=lambda number: min(pictures[number].shape[:2]))
         self.able = {side: large_enough(pictures, side) or [largest] for side in sides}
 
     def cut(self, size: int) -> Cut:
+        draw = self.generator
         chances = np.array([min(1.0, size / side**2) for side in self.sides])
-        side = int(self.generator.choice(self.sides, p=chances / chances.sum()))
-        chosen = self.generator.choice(self.able[side], size=max(1, size // side**2)).tolist()
-        return Cut(chosen, [self._square(self.pictures[i]) for i in chosen], side)
+        side = int(draw.choice(self.sides, p=chances / chances.sum()))
+        height, width = self._oblong(side) if draw.random() < self.share_oblong else (side, side)
+        chosen = draw.choice(self.able[side], size=max(1, size // (height * width))).tolist()
+        return Cut(chosen, [self._square(self.pictures[i]) for i in chosen], (height, width))
+
+    def _oblong(self, side: int) -> tuple[int, int]:
+        """Height and width, the shorter one is `side`."""
+        longer = round(side * self.generator.uniform(1.0, LONGER))
+        return (longer, side) if self.generator.random() < UPRIGHT else (side, longer)
 
     def _square(self, rgb: np.ndarray) -> np.ndarray:
         side = max(1, int(min(rgb.shape[:2]) * self.generator.uniform(SMALLEST_SQUARE, 1.0)))
@@ -280,9 +293,10 @@ class ScaleSource(Source):
     def next_batch(self, pixels: int) -> Batch:
         """As many pictures as `pixels` allow, and at least one."""
         cut = self._take(pixels)
-        size = (cut.side, cut.side)
         resized = [
-            F.interpolate(to_device(rgb, self.device)[None], size, mode="bicubic", antialias=True, align_corners=False)
+            F.interpolate(
+                to_device(rgb, self.device)[None], cut.size, mode="bicubic", antialias=True, align_corners=False
+            )
             for rgb in cut.pieces
         ]
         return Batch(torch.cat(resized).clamp(0, 1), cut.numbers)

@@ -15,7 +15,7 @@ from psic_cli.networks.network import THUMBNAIL, thumbnail
 from psic_cli.networks.visibility import visible
 from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
-from psic_cli.training.data import TONED, ScaleSource, read_large, read_pairs, read_photos
+from psic_cli.training.data import OBLONG, TONED, ScaleSource, read_large, read_pairs, read_photos
 from psic_cli.training.diversity import Journey
 from psic_cli.training.guide import guide_from
 from psic_cli.training.losses import added_distortion, decibels, distortion, grid, recognition, shown
@@ -44,7 +44,9 @@ SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.2, 1.3, 0.9
 AT_LOWEST, GROWTH = 0.5, 0.85
 # Of what pictures may lose whose shield is drawn on a thumbnail: it costs them more PSNR than `added_distortion` says
 LARGE_SHARE = 0.94
-MACHINE_FALLS = 0.8  # share of the machine version's weight that is gone at the best quality, where it has less to mend
+MACHINE_FALLS = (
+    0.85  # share of the machine version's weight that is gone at the best quality, where it has less to mend
+)
 # Shares of the learning rate for a guide's trunk, which has learned to see already, and for its paces, a few numbers
 GUIDE_RATES = (0.4, 10.0)
 JUDGED = 32  # held-out pictures of 224 pixels for validation
@@ -75,7 +77,7 @@ class ProtectionStage:
     name = "protection"
     FULL = 6.0  # so that the full version keeps its quality beside all the others
     SHIELD = 40.0  # decibels that a cosine of 1 is worth; the budget's weight finds the balance
-    MACHINE = 180.0  # the same for the machine version, whose pixels count little
+    MACHINE = 240.0  # the same for the machine version, whose pixels count little
     READABLE = 20.0  # the same for the full version in steps that look at it
 
     def __init__(self, run: Run, fresh: bool) -> None:
@@ -109,7 +111,7 @@ class ProtectionStage:
         self.captions: list[list[str]] = [[]] * len(photos) + [pair.captions for pair in pairs] + [[]] * len(large)
         pictures = photos + [pair.rgb for pair in pairs] + large
         seed = run.config.seed + 1000 * distributed.rank()
-        self.source = ScaleSource(pictures, sides, seed, run.device, share_toned=TONED)
+        self.source = ScaleSource(pictures, sides, seed, run.device, TONED, OBLONG)
         largest = max(sides) if self.config.scale_condition else min(sides)
         run.network.config = replace(run.network.config, largest_side=largest)
         held_out = [pair.rgb for pair in read_pairs(data.pairs, "val")]
@@ -139,7 +141,7 @@ class ProtectionStage:
             with torch.no_grad():
                 originals = [model.encode_image(x) for model in models]
             with torch.set_grad_enabled(self._learns_full):
-                x_full = self.versions.decode(latents.full, x.shape[2], level, none)
+                x_full = self.versions.decode(latents.full, x.shape[2:], level, none)
             captions = self._captions(models, originals, batch.numbers) if self.config.shield == "uaeo" else None
             loss, figures = self._protected(x, x_full, latents, level, models, originals, captions)
             extra = self._extra(x, x_full, latents, level, models, originals)
@@ -169,7 +171,7 @@ class ProtectionStage:
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss of the full and the protected version, and figures."""
         full = decibels((x_full - x).square().mean((1, 2, 3)))
-        x_protected, drawn = self.versions.protected(latents.public, x.shape[2], level)
+        x_protected, drawn = self.versions.protected(latents.public, x.shape[2:], level)
         seen = self.journey(shown(x_protected))
         misled, cosine = shield_loss(models, seen, originals, captions, self.config.uaeo_weight)
         shield = self.SHIELD * misled.mean()
@@ -204,7 +206,7 @@ class ProtectionStage:
             return total, {**figures, "shield_weight": float(weights[-2])}
         if self.config.objective == "fixed":
             return kept + shield + self.config.fixed_weight * cost.mean(), figures
-        group = self.run.network.config.band(level, BANDS) + BANDS * sum(x.shape[2] > size for size in SIZES)
+        group = self.run.network.config.band(level, BANDS) + BANDS * sum(min(x.shape[2:]) > size for size in SIZES)
         weight = torch.tensor([budget.weight for budget in self.budgets], device=x.device)[group]
         self._hold_budgets(excess.detach(), group)
         figures["budget_weight"] = weight.mean().item()
@@ -240,10 +242,10 @@ class ProtectionStage:
                 return kept
             # Both have the full version's condition: what spoils one must not spoil the other.
             y_hat = latents.forged if number % 4 == 3 else latents.public
-            forced = recognition(models, shown(self.versions.decode(y_hat, x.shape[2], level, none)), originals)
+            forced = recognition(models, shown(self.versions.decode(y_hat, x.shape[2:], level, none)), originals)
             return kept + self.SHIELD * self.config.forced_weight * forced.mean()
         turn = number // 2 if shared else number
-        x_machine = self.versions.decode(latents.full, x.shape[2], level, none, none + 1)
+        x_machine = self.versions.decode(latents.full, x.shape[2:], level, none, none + 1)
         pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
         lost = machine.machine_loss(models, shown(x_machine), x, originals, turn, self.generator)
         worth = self.MACHINE * (1 - MACHINE_FALLS * self.run.network.config.quality(level))
@@ -270,7 +272,7 @@ class ProtectionStage:
                 "forged": (latents.forged, none, none),
             }
             for name, (y_hat, strength, for_machines) in decodes.items():
-                condition = self.versions.condition(x.shape[2], level, strength, for_machines)
+                condition = self.versions.condition(x.shape[2:], level, strength, for_machines)
                 x_hat = shown(self.run.network.picture(y_hat, condition, *x.shape[2:]))
                 results[f"{name}{number}_psnr"] = -decibels((x_hat - x).square().mean((1, 2, 3))).mean().item()
                 for suffix, group in groups.items():
@@ -288,7 +290,7 @@ class ProtectionStage:
                 x = ScaleSource([rgb], [side], 0, self.run.device).next_batch(1).x
                 level = torch.full((1,), VALIDATION_LEVELS[1], device=x.device)
                 latents = self.versions.latents(x, level)
-                x_hat = shown(self.versions.protected(latents.public, side, level)[0])
+                x_hat = shown(self.versions.protected(latents.public, x.shape[2:], level)[0])
                 for suffix, group in (("", self.surrogates), ("_judges", self.judges)):
                     if group.models:
                         originals = [model.encode_image(x) for model in group.models]

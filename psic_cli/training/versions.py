@@ -10,6 +10,7 @@ forged     D(public + guesses, strength 0)       the same with sealed symbols dr
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,29 +58,29 @@ class Versions:
         return torch.cat([symbols[:, :public], instead[:, public:]], dim=1)
 
     def decode(
-        self, y_hat: Tensor, side: int, level: Tensor, strength: Tensor, machine: Tensor | None = None
+        self, y_hat: Tensor, size: Sequence[int], level: Tensor, strength: Tensor, machine: Tensor | None = None
     ) -> Tensor:
-        """Latents of square pictures -> float32 [B, 3, side, side], not clamped. Levels [B], the others [B, 1]."""
-        condition = self.condition(side, level, strength, machine)
+        """Latents of pictures of a size -> float32 [B, 3, H, W], not clamped. Levels [B], the others [B, 1]."""
+        condition = self.condition(size, level, strength, machine)
         x_hat = self.network.synthesis_for(condition)(y_hat, condition).float()
-        return x_hat[:, :, :side, :side]
+        return x_hat[:, :, : size[0], : size[1]]
 
-    def protected(self, y_hat: Tensor, side: int, level: Tensor) -> tuple[Tensor, Tensor | None]:
+    def protected(self, y_hat: Tensor, size: Sequence[int], level: Tensor) -> tuple[Tensor, Tensor | None]:
         """The same for the protected version with the whole shield, and its shield on thumbnails [B, 3, h, w] if
         the pictures are large.
 
         Gradients go through what is drawn alone, not through the picture that it is drawn on.
         """
         none = torch.zeros(len(y_hat), 1, device=y_hat.device)
-        condition = self.condition(side, level, none + 1)
+        condition = self.condition(size, level, none + 1)
         with torch.no_grad():
-            x_hat = self.decode(y_hat, side, level, none)
+            x_hat = self.decode(y_hat, size, level, none)
         shield, small = self.network.shield(y_hat, x_hat, condition)
         return x_hat + shield, small
 
-    def condition(self, side: int, level: Tensor, strength: Tensor, machine: Tensor | None = None) -> Tensor:
-        """Conditions [B, 4] of square pictures. Levels [B], strength and machine [B, 1]."""
+    def condition(self, size: Sequence[int], level: Tensor, strength: Tensor, machine: Tensor | None = None) -> Tensor:
+        """Conditions [B, 4] of pictures of a size, height and width. Levels [B], strength and machine [B, 1]."""
         machine = torch.zeros_like(strength) if machine is None else machine
-        scale = math.log2(side / WITNESS_SIDE) if self.scale_condition else 0.0
+        scale = math.log2(min(size) / WITNESS_SIDE) if self.scale_condition else 0.0
         quality = self.network.config.quality(level).to(strength.dtype)[:, None]
         return torch.cat([strength, machine, torch.full_like(strength, scale), quality], dim=1)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psic_cli.networks.guide import LONGEST, STRIDE, Features, Guide
+from psic_cli.networks.guide import LONGEST, SIDE, STRIDE, Features, Guide, _middle
 from tests.networks.guides import untrained_guide
 
 CONDITION = torch.tensor([[1.0, 0.0, 0.0, 0.5]])
@@ -93,18 +93,45 @@ def test_pictures_of_any_size_get_theirs(guide, height, width):
     assert drawn.abs().max() > 0
 
 
-def test_it_never_sees_more_than_its_longest_side(guide, monkeypatch):
-    seen = []
-    features = Guide.features
+@pytest.fixture
+def seen(monkeypatch) -> list[Tensor]:
+    """All pictures that a guide looks at."""
+    pictures, features = [], Guide.features
 
     def watched(self, x):
-        seen.append(x.shape)
+        pictures.append(x)
         return features(self, x)
 
     monkeypatch.setattr(Guide, "features", watched)
+    return pictures
+
+
+@pytest.mark.parametrize(("height", "width"), [(224, 298), (298, 224), (224, 225), (224, 287), (224, 336)])
+def test_the_middle_square_that_models_look_at_lies_on_the_grid(guide, seen, height, width):
+    x, reference = pictures(1, 3, height, width)
+    guide(x, reference, CONDITION)
+    top, left = (height - SIDE) // 2, (width - SIDE) // 2
+    middle = reference[..., top : top + SIDE, left : left + SIDE]
+    rows, columns = (range(0, length - SIDE + 1, STRIDE) for length in seen[0].shape[-2:])
+    places = [(r, c) for r in rows for c in columns if torch.equal(seen[0][..., r : r + SIDE, c : c + SIDE], middle)]
+    assert len(places) == 1
+    row, column = places[0]
+    counts = _middle(torch.zeros(1, 1, *(length // STRIDE for length in seen[0].shape[-2:])))[0, 0]
+    assert counts[row // STRIDE :, column // STRIDE :][: SIDE // STRIDE, : SIDE // STRIDE].min() == 1
+    assert (counts == 1).sum() == (SIDE // STRIDE) ** 2
+
+
+def test_most_is_drawn_in_the_middle_square_and_some_beside_it(guide):
+    drawn = guide(*pictures(1, 3, 224, 480), CONDITION).square().mean((0, 1, 2))
+    middle, beside = drawn[160:320].mean(), drawn[:96].mean()
+    assert 0 < 3 * beside < middle
+
+
+def test_it_never_sees_more_than_its_longest_side_and_a_margin(guide, seen):
     guide(*pictures(1, 3, 40, 8000), CONDITION)
-    assert all(max(shape[-2:]) <= LONGEST for shape in seen)
-    assert all(side % STRIDE == 0 for shape in seen for side in shape[-2:])
+    shapes = [x.shape for x in seen]
+    assert all(max(shape[-2:]) < LONGEST + 2 * STRIDE for shape in shapes)
+    assert all(side % STRIDE == 0 for shape in shapes for side in shape[-2:])
 
 
 def test_even_pictures_stay_finite(guide):

@@ -14,6 +14,7 @@ from psic_cli.errors import InputError
 from psic_cli.training import data
 from psic_cli.training.compression import CompressionStage
 from psic_cli.training.data import (
+    LONGER,
     CropSource,
     ScaleSource,
     is_held_out,
@@ -240,8 +241,28 @@ def test_large_sides_take_large_pictures():
 def test_sides_with_more_pixels_than_a_batch_are_drawn_less_often():
     """Four times the pixels: a quarter as often, so 1 in 5 against 4 in 5."""
     source = ScaleSource([np.zeros((64, 64, 3), np.uint8)], [32, 64], seed=0)
-    sides = [source.cut(32 * 32).side for _ in range(1000)]
+    sides = [source.cut(32 * 32).size[0] for _ in range(1000)]
     assert sides.count(64) == pytest.approx(200, abs=50)
+
+
+def test_some_batches_are_oblong_and_hold_about_as_many_pixels():
+    source = ScaleSource([smooth_picture(1, 60, 50)], [32], seed=0, share_oblong=0.5)
+    shapes = [tuple(source.next_batch(12 * 32 * 32).x.shape) for _ in range(200)]
+    assert {min(height, width) for _, _, height, width in shapes} == {32}
+    assert 70 < sum(height == width for _, _, height, width in shapes) < 140  # a few are hardly oblong
+    assert sum(height > width for _, _, height, width in shapes) < sum(width > height for _, _, height, width in shapes)
+    assert all(0.8 < count * height * width / (12 * 32 * 32) <= 1 for count, _, height, width in shapes)
+    longest = max(max(height, width) for _, _, height, width in shapes)
+    assert 1.5 * 32 < longest <= LONGER * 32
+
+
+def test_an_oblong_picture_shows_all_of_the_square():
+    """Stretched, not cut: the right edge of the square is at the right edge."""
+    rgb = np.repeat(np.arange(0, 200, 2, dtype=np.uint8)[None, :, None], 100, axis=0).repeat(3, axis=2)
+    source = ScaleSource([rgb], [32], seed=0, share_oblong=1.0)
+    wide = [x for x in (source.next_batch(1).x for _ in range(60)) if x.shape[3] > 45]
+    assert wide
+    assert all((x[0, 0, :, -1] - x[0, 0, :, 0]).abs().min() > 0.6 * 0.65 * 200 / 255 for x in wide)
 
 
 @pytest.mark.parametrize("stop", [0, 2])

@@ -64,8 +64,8 @@ def test_a_guide_is_trained_with_the_synthesis(protected_config, tmp_path, monke
     public = stage.versions.latents(x, level).public
     x = x[..., :side, :side]
     with torch.no_grad():  # what a decoder makes of the same latents
-        x_protected, _ = stage.versions.protected(public, side, level)
-        condition = stage.versions.condition(side, level, torch.ones(2, 1))
+        x_protected, _ = stage.versions.protected(public, (side, side), level)
+        condition = stage.versions.condition((side, side), level, torch.ones(2, 1))
         torch.testing.assert_close(run.network.picture(public, condition, side, side), x_protected)
 
     run.save()

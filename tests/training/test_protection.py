@@ -109,10 +109,10 @@ def test_large_pictures_learn_by_what_is_drawn_on_their_thumbnails(
     stage = ProtectionStage(run, fresh=True)
     x, level = stage.held_out[:2], torch.tensor([10, 60])
     public = stage.versions.latents(x, level).public
-    x_protected, drawn = stage.versions.protected(public, x.shape[2], level)
+    x_protected, drawn = stage.versions.protected(public, x.shape[2:], level)
     assert drawn is not None
     assert drawn.shape == (2, 3, 48, 48)
-    condition = stage.versions.condition(x.shape[2], level, torch.ones(2, 1))
+    condition = stage.versions.condition(x.shape[2:], level, torch.ones(2, 1))
     with torch.no_grad():  # what a decoder makes of the same latents
         torch.testing.assert_close(run.network.picture(public, condition, *x.shape[2:]), x_protected)
     drawn.square().sum().backward()
@@ -274,7 +274,7 @@ def cosine_of_the_protected_version(stage: ProtectionStage, x: torch.Tensor) -> 
     with torch.no_grad():
         level = torch.full((len(x),), 40)
         public = stage.versions.latents(x, level).public
-        decoded = stage.versions.decode(public, x.shape[2], level, torch.ones(len(x), 1))
+        decoded = stage.versions.decode(public, x.shape[2:], level, torch.ones(len(x), 1))
         models = stage.surrogates.models
         return recognition(models, shown(decoded), [model.encode_image(x) for model in models]).mean().item()
 
