@@ -263,7 +263,7 @@ def test_captions_are_told_to_the_models(protected_config, photos, tmp_path):
     pairs.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     config = dataclasses.replace(protected_config, data=dataclasses.replace(protected_config.data, pairs=str(pairs)))
     stage = ProtectionStage(Run(config, tmp_path, "cpu"), fresh=True)
-    for _ in range(3):
+    for _ in range(10):
         stage.loss()
     read = {text for model in stage.surrogates.models for text in model.read}  # type: ignore[attr-defined]
     assert read
