@@ -44,9 +44,8 @@ SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.2, 1.3, 0.9
 AT_LOWEST, GROWTH = 0.5, 0.85
 # Of what pictures may lose whose shield is drawn on a thumbnail: it costs them more PSNR than `added_distortion` says
 LARGE_SHARE = 0.94
-MACHINE_FALLS = (
-    0.85  # share of the machine version's weight that is gone at the best quality, where it has less to mend
-)
+# Share of the machine version's weight that is gone at the best quality, where it has less to mend
+MACHINE_FALLS = 0.85
 # Shares of the learning rate for a guide's trunk, which has learned to see already, and for its paces, a few numbers
 GUIDE_RATES = (0.4, 10.0)
 JUDGED = 32  # held-out pictures of 224 pixels for validation
