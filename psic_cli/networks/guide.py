@@ -199,9 +199,9 @@ def _margins(length: int) -> tuple[int, int]:
 
 def _middle(features: Tensor) -> Tensor:
     """How much each place of features [B, C, h, w] counts: [1, 1, h, w], 1 in the middle square, OUTSIDE beside it."""
-    counts = features.new_full((1, 1, *features.shape[-2:]), OUTSIDE)
-    top, left = (max(0, length - SIDE // STRIDE) // 2 for length in features.shape[-2:])
-    counts[..., top : top + SIDE // STRIDE, left : left + SIDE // STRIDE] = 1.0
+    counts, side = features.new_full((1, 1, *features.shape[-2:]), OUTSIDE), SIDE // STRIDE
+    top, left = (max(0, length - side) // 2 for length in features.shape[-2:])
+    counts[..., top : top + side, left : left + side] = 1.0
     return counts
 
 
