@@ -87,7 +87,7 @@ def encode(
     seal.
     """
     network, device = model.network, model.device
-    level = _level(quality, model)
+    level = _level(quality, min(picture.rgb.shape[:2]), model)
     rgb = np.require(picture.rgb, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
     x = torch.from_numpy(rgb).to(device).permute(2, 0, 1)[None].float() / 255
     with _precision(model):
@@ -159,7 +159,7 @@ def decode(
     model = zoo.load(header.model, header.weights_hash, device=device, precision=precision)
     latents = _read_latents(container, {} if version.is_keyless else sealed, model)
 
-    network, level = model.network, _level(header.quality, model)
+    network, level = model.network, _level(header.quality, min(header.width, header.height), model)
     shield = header.strength / 100 if strength is None else strength
     condition = Condition(
         strength=shield if version is Version.PROTECTED else 0.0,
@@ -226,7 +226,8 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
     """Sections -> integers. Private latents are read only if `sealed` holds them."""
     header, config = container.header, model.network.config
     rows, columns = (-(-side // PICTURE_MULTIPLE) for side in (header.height, header.width))
-    shape, level = (config.hyper_latents, rows, columns), _level(header.quality, model)
+    shape = (config.hyper_latents, rows, columns)
+    level = _level(header.quality, min(header.width, header.height), model)
     z_indexes = _z_tables(shape, level, model.network)
     z = entropy.decode_symbols(container.sections[Section.Z], z_indexes, model.z_tables).reshape(shape)
     if np.abs(z).max() > Z_MAX:  # beyond it the entropy network would leave the range in which it is exact
@@ -261,8 +262,10 @@ def _of_step(planes: Integers, turn: Sequence[Any]) -> Integers:
     return joined.ravel()
 
 
-def _level(quality: int, model: zoo.Model) -> Tensor:
-    return torch.tensor([quality_level(quality, model.network.config.levels)], device=model.device)
+def _level(quality: int, short_side: int, model: zoo.Model) -> Tensor:
+    """Of the quality that is asked for, for a picture whose shorter side has so many pixels: [1]."""
+    config = model.network.config
+    return torch.tensor([quality_level(quality, config.levels, short_side, config.even_from)], device=model.device)
 
 
 def _integers(x: Tensor) -> Integers:

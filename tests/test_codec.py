@@ -108,7 +108,7 @@ def test_every_gain_level_codes_what_it_predicts(model):
     levels = set()
     for quality in (*range(1, 100, 7), 100):
         data = codec.encode(Picture(CAT[:16, :16]), None, model=model, quality=quality)
-        levels.add(int(codec._level(quality, model)))
+        levels.add(int(codec._level(quality, 16, model)))
         assert np.abs(full(data).rgb.astype(int) - CAT[:16, :16]).mean() < 40
     assert {0, 63} < levels
 
@@ -134,7 +134,7 @@ def test_a_file_is_as_large_as_its_tables_promise(model, sealed):
     container = unpack(data)
     hidden = codec._private_sections(data, container, SECRET)
     latents = codec._read_latents(container, hidden, model)
-    level = codec._level(60, model)
+    level = codec._level(60, min(CAT.shape[:2]), model)
     prediction = model.network.predict(torch.from_numpy(latents.z)[None].to(model.choose_integers()), level)
     for step in range(1, STEPS):
         prediction = model.network.refine(prediction, torch.from_numpy(latents.y)[None], step)

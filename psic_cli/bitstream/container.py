@@ -21,6 +21,7 @@ MAX_SIDE = 2**18  # pixels
 MAX_PIXELS = 2**30  # width * height; what a decoder can afford is its own, lower limit
 
 MIN_QUALITY, MAX_QUALITY = 1, 100
+SMALLEST_SIDE = 224  # pixels: below, the shorter side of a picture no longer changes what a quality means
 MAX_STRENGTH = 100  # percent
 MAX_MODEL_NAME = 32  # characters
 WEIGHTS_HASH_BYTES = 8
@@ -119,13 +120,19 @@ class Container:
     sections: Mapping[Section, bytes]
 
 
-def quality_level(quality: int, levels: int) -> int:
-    """The gain level 0..levels-1 that a quality 1..100 asks for, in integers so that every machine agrees."""
+def quality_level(quality: int, levels: int, short_side: int, even_from: int) -> int:
+    """The gain level 0..levels-1 that a quality 1..100 asks for, in integers so that every machine agrees.
+
+    Levels rise evenly where the shorter side of the picture has `even_from` pixels. The fewer pixels a picture has, the
+    more each of them tells: the share of the levels below, against that above, grows as the square of the side falls.
+    """
     _check_range("quality", quality, MIN_QUALITY, MAX_QUALITY)
     if levels < 1:
         raise ValueError(f"levels {levels} is not positive")
-    steps = MAX_QUALITY - MIN_QUALITY
-    return ((quality - MIN_QUALITY) * (levels - 1) * 2 + steps) // (2 * steps)
+    most = max(SMALLEST_SIDE, even_from)
+    side = min(max(SMALLEST_SIDE, short_side), most)
+    below, above = (quality - MIN_QUALITY) * most**2, (MAX_QUALITY - quality) * side**2
+    return (2 * below * (levels - 1) + below + above) // (2 * (below + above))
 
 
 def pack(container: Container) -> bytes:

@@ -33,7 +33,7 @@ def encode(
             metavar="N",
             min=1,
             max=100,
-            help="100 is best; photos take about 0.2 bits per pixel at 1, 0.5 at 50, 1.1 at 100.",
+            help="100 is best; photos take about 0.1 bits per pixel at 1, 0.5 at 50, 1.2 at 100.",
         ),
     ] = _DEFAULT_QUALITY,
     condition: Annotated[

@@ -9,6 +9,8 @@ float twin that could drift away. bitstream/FORMAT.md describes the same network
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -138,14 +140,14 @@ class LatentScaling(nn.Module):
     by its neighbours too. Encoder and decoder use the gain as an integer over 2^10; the synthesis uses a separate
     inverse gain.
 
-    Level 0 is the smallest file. `lambda` runs log-spaced from 0.0016 to 0.05 on 255^2 MSE; the best step is
-    proportional to 1 / sqrt(lambda), which is where the gains start.
+    Level 0 is the smallest file. `lambda` runs log-spaced from 0.0008 to 0.08 on 255^2 MSE; the best step is
+    proportional to 1 / sqrt(lambda), which is where the gains start: at 0.05 they are 1 (transforms.LATENT_SCALE).
     """
 
     def __init__(self, latents: int, levels: int = 64) -> None:
         super().__init__()
         self.levels = levels
-        start = torch.linspace(-0.5 * torch.log(torch.tensor(0.05 / 0.0016)).item(), 0.0, ANCHORS)
+        start = 0.5 * torch.linspace(math.log(0.0008 / 0.05), math.log(0.08 / 0.05), ANCHORS)
         self.log_gain = nn.Parameter(start[:, None].repeat(1, latents))
         self.log_inverse = nn.Parameter(-start[:, None].repeat(1, latents))
 

@@ -31,7 +31,7 @@ VALIDATION_SIDES = (256, 640)  # pixels: corners of photos, and the middles of l
 LARGER_CROPS = [384, 512, 640]
 # Beside it too, where there are pictures with captions, which are small: they are most of what there is to see
 SMALLER_CROP = 192
-REFERENCE_LAMBDA = 0.0089  # the middle of the range, on a log scale
+REFERENCE_LAMBDA = 0.008  # the middle of the range, on a log scale
 # Share of the steps after which the sealed latents are chosen: early enough for the context models to learn to do
 # without them and with the new order of the others, late enough to know what each latent is worth
 SEALED_AFTER = 0.5

@@ -92,8 +92,8 @@ class TrainingConfig:
     start_from: str = ""  # folder of an exported model to go on from; its sizes take the place of [network]
     licence: str = "Apache-2.0"
     seed: int = 1
-    lambda_low: float = 0.0016  # on 255^2 MSE, at level 0
-    lambda_high: float = 0.05  # at the top level
+    lambda_low: float = 0.0008  # on 255^2 MSE, at level 0
+    lambda_high: float = 0.08  # at the top level
     validate_every: int = 500  # steps
     save_every: int = 250  # steps
     compile: bool = False  # the network's parts, by torch.compile: slow to start, then faster

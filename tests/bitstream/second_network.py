@@ -93,8 +93,11 @@ def features_of(z: Planes, level: int, tensors: dict[str, Tensor]) -> Planes:
     return h
 
 
-def level_of(quality: int, levels: int) -> int:
-    return ((quality - 1) * (levels - 1) * 2 + 99) // 198
+def level_of(quality: int, short_side: int, sizes: dict[str, int]) -> int:
+    most = max(224, sizes.get("even_from", 0))
+    side = min(max(224, short_side), most)
+    b, a = (quality - 1) * most * most, (100 - quality) * side * side
+    return (2 * b * (sizes["levels"] - 1) + b + a) // (2 * (b + a))
 
 
 def indexes_from_z(features: Planes, level: int, tensors: dict[str, Tensor]) -> Planes:
@@ -156,7 +159,7 @@ def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: byt
     rows, columns = -(-file.height // 64), -(-file.width // 64)
 
     levels = tensors["scaling.offset"].shape[0]
-    level = level_of(file.quality, levels)
+    level = level_of(file.quality, min(file.height, file.width), sizes)
     channels = range(sizes["hyper_latents"])
     first = (level * sizes["z_bands"] // levels) * len(channels)
     indexes_of_z = [first + channel for channel in channels for _ in range(rows * columns)]

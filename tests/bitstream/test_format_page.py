@@ -37,7 +37,7 @@ def chapter(number: int) -> str:
         (3, f"| shield strength | 1 byte | 0..{container.MAX_STRENGTH} percent |"),
         (3, f"| name length | 1 byte | 1..{container.MAX_MODEL_NAME} |"),
         (3, f"| weights hash | {container.WEIGHTS_HASH_BYTES} bytes |"),
-        (3, "`((quality - 1) * (n - 1) * 2 + 99) // 198`"),
+        (3, f"S = max({container.SMALLEST_SIDE}, E) t = min(max({container.SMALLEST_SIDE}, s), S)"),
         (5, f"salt ({keys.SALT_BYTES} bytes) | check ({keys.CHECK_BYTES} bytes) | ciphertext |"),
         (5, f"| tag ({keys.TAG_BYTES} bytes)"),
         (5, f"secret is {keys.SECRET_BYTES} random bytes"),

@@ -1,5 +1,6 @@
 """The header and the numbers in it: every range holds, for values that are written and for bytes that are read."""
 
+from itertools import product
 from typing import Any
 
 import pytest
@@ -108,12 +109,14 @@ def test_numbers_outside_32_bits_are_not_written(value):
 
 
 def test_the_ends_of_the_quality_scale_are_the_ends_of_the_levels():
-    for levels in (1, 2, 3, 8, 64, 100, 200):
-        assert (quality_level(1, levels), quality_level(100, levels)) == (0, levels - 1)
+    for levels, side in product((1, 2, 3, 8, 64, 100, 200), (1, 224, 300, 512, 5000)):
+        ends = [quality_level(quality, levels, side, even_from=512) for quality in (1, 100)]
+        assert ends == [0, levels - 1]
 
 
-def test_quality_levels_rise_evenly_and_leave_none_out():
-    reached = [quality_level(quality, 64) for quality in range(1, 101)]
+@pytest.mark.parametrize(("side", "even_from"), [(512, 512), (4000, 512), (100, 0), (224, 224), (3, 224)])
+def test_quality_levels_rise_evenly_and_leave_none_out(side, even_from):
+    reached = [quality_level(quality, 64, side, even_from) for quality in range(1, 101)]
     assert sorted(set(reached)) == list(range(64))
     assert reached == sorted(reached)
     assert all(abs(level - (quality - 1) * 63 / 99) <= 0.5 for quality, level in enumerate(reached, 1))
@@ -122,4 +125,25 @@ def test_quality_levels_rise_evenly_and_leave_none_out():
 @pytest.mark.parametrize(("quality", "levels"), [(0, 64), (101, 64), (50, 0)])
 def test_a_level_for_nothing_is_an_error(quality, levels):
     with pytest.raises(ValueError, match=r"quality|levels"):
-        quality_level(quality, levels)
+        quality_level(quality, levels, 512, 512)
+
+
+def test_smaller_pictures_get_higher_levels_at_every_quality_but_the_ends():
+    for quality in range(2, 100):
+        reached = [quality_level(quality, 10**6, side, even_from=512) for side in (224, 256, 300, 400, 511, 512)]
+        assert reached == sorted(set(reached), reverse=True)
+
+
+def test_levels_rise_with_the_quality_in_small_pictures_too():
+    for side in (1, 224, 300, 400):
+        reached = [quality_level(quality, 64, side, even_from=512) for quality in range(1, 101)]
+        assert reached == sorted(reached)
+
+
+def test_the_level_of_a_picture_with_a_quarter_of_the_pixels():
+    assert quality_level(50, 64, 256, even_from=512) == round(63 * 4 * 49 / (4 * 49 + 50))
+
+
+def test_pictures_below_224_pixels_have_the_levels_of_224():
+    for quality in range(1, 101):
+        assert quality_level(quality, 64, 16, 512) == quality_level(quality, 64, 224, 512)

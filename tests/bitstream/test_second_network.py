@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from psic_cli.bitstream.container import MAX_SIDE, quality_level
 from tests.bitstream import second_network
 from tests.bitstream.second_reader import Refused
 
@@ -32,6 +35,12 @@ def test_the_integers_of_a_frozen_file(name):
     assert {part: second_network.sha256(symbols) for part, symbols in parts.items()} == MANIFEST["files"][name][
         "symbols"
     ]
+
+
+@given(st.integers(1, 100), st.integers(1, 256), st.integers(1, 1500) | st.just(MAX_SIDE), st.integers(0, 1500))
+def test_both_find_the_same_level(quality, levels, side, even_from):
+    here = second_network.level_of(quality, side, {"levels": levels, "even_from": even_from})
+    assert here == quality_level(quality, levels, side, even_from)
 
 
 def test_the_private_integers_need_the_key():

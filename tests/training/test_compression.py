@@ -41,8 +41,8 @@ def test_what_models_misread_counts_in_shares_of_the_square_error_and_less_at_lo
     reading.run.rate.load_state_dict(blind.run.rate.state_dict())
     (plain, figures), (with_reading, more) = (loss_at(made, level, monkeypatch) for made in (blind, reading))
     assert figures == {key: more[key] for key in figures}
-    weight = 0.0016 * (0.05 / 0.0016) ** (level / TOP)
-    scale = weight * (0.0089 / weight) ** 0.4
+    weight = 0.0008 * (0.08 / 0.0008) ** (level / TOP)
+    scale = weight * (0.008 / weight) ** 0.4
     added = share * 3.0 * more["misread"] * scale * more["mse255"]
     assert more["misread"] > 0.001
     assert (with_reading - plain).item() == pytest.approx(added, rel=1e-3, abs=1e-6)
