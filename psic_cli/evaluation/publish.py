@@ -142,6 +142,17 @@ def classification(figures: Figures) -> str:
     return table(["version", *(cell for model in figures.models for cell in (model, "ASR"))], rows.values())
 
 
+def small(figures: Figures) -> str:
+    """What the pictures that are classified cost, and lose."""
+    rows = []
+    for name in ("machine", "imagenet"):  # the lowest quality, and the usual one
+        found = {row["version"]: row for row in figures.found[name]["classification"]["versions"]}
+        full, protected = (found[version]["psnr"]["value"] for version in SHOWN)
+        cells = [str(found["full"]["quality"]), f"{found['full']['bpp']['value']:.3f}"]
+        rows.append([*cells, *(f"{value:.2f}" for value in (full, protected, full - protected))])
+    return table(("quality", "bpp", "PSNR full", "PSNR protected", "protected loses, dB"), rows)
+
+
 def machine(figures: Figures) -> str:
     rows = []
     for row in figures.machine:
@@ -226,6 +237,7 @@ PARTS: dict[str, Callable[[Figures], str]] = {
     "bd-rates": bd_rates,
     "peers": peers,
     "classification": classification,
+    "small": small,
     "machine": machine,
     "retrieval": retrieval,
     "attacks": attacks,

@@ -45,6 +45,10 @@ def measured_files(folder: Path, weights: str) -> None:
         "quality": 50,
         **{key: interval(0.4) for key in ("bpp", "full", "machine", "gain")},
     }
+    sizes = [
+        {"version": version, "quality": 50, "bpp": interval(1.4), "psnr": interval(psnr)}
+        for version, psnr in (("protected", 30.25), ("full", 33.5), ("machine", 32.0), ("forced", 31.0))
+    ]
     recall = {"r1": interval(0.3), "r5": interval(0.6)}
     pairs: dict[str, Any] = {
         "model": "witness:lite0",
@@ -66,8 +70,8 @@ def measured_files(folder: Path, weights: str) -> None:
     ]
     contents = {
         "kodak": {"rate_distortion": {"summaries": [summary], "bd_rates": bd}},
-        "imagenet": {"classification": {"zero_shot": zero_shot, "machine": [gain]}},
-        "machine": {"classification": {"machine": [{**gain, "quality": 1}]}},
+        "imagenet": {"classification": {"versions": sizes, "zero_shot": zero_shot, "machine": [gain]}},
+        "machine": {"classification": {"versions": sizes, "machine": [{**gain, "quality": 1}]}},
         "retrieval": {"retrieval": {"retrieval": [pairs]}},
         "attacks": {"attacks": {"outcomes": [outcome, {**outcome, "remaining": None}]}},
         "large": {"agreement": same},
@@ -97,6 +101,7 @@ def test_every_figure_lands_in_its_place_and_nothing_else_changes(checkout):
         "| jpeg | -50.2 (-50.3..-50.1) | 28.1..35.0 dB |",
         "| protected | 0.500 (75 %) | 25 % | 0.500 (75 %) | 25 % |",
         "| original | 0.500 | - | 0.500 | - |",
+        "| 50 | 1.400 | 33.50 | 30.25 | 3.25 |",
         "| witness:lite2 | 1 | 0.400 | 0.400 | 0.400 | 0.400 (0.300..0.500) |",
         "| witness:lite0 | full | 0.300 (0.200..0.400) | 0.600 | 0.300 (0.200..0.400) | 0.600 | - | 90 % |",
         "| model | version | image to text R@1 | R@5 | text to image R@1 | R@5 | ASR to text | ASR to image |",
