@@ -140,8 +140,22 @@ def test_levels_rise_with_the_quality_in_small_pictures_too():
         assert reached == sorted(reached)
 
 
-def test_the_level_of_a_picture_with_a_quarter_of_the_pixels():
-    assert quality_level(50, 64, 256, even_from=512) == round(63 * 4 * 49 / (4 * 49 + 50))
+@pytest.mark.parametrize(
+    ("quality", "side", "level"),
+    [
+        (50, 224, 54),
+        (50, 227, 53),
+        (25, 256, 37),
+        (50, 256, 51),
+        (75, 256, 59),
+        (50, 384, 42),
+        (75, 512, 48),
+        (50, 540, 31),
+    ],
+)
+def test_the_levels_that_files_of_psic_base_have(quality, side, level):
+    """Frozen: 63 b / (b + a) of FORMAT.md section 3, rounded. Another level makes every such file another picture."""
+    assert quality_level(quality, 64, side, even_from=540) == level
 
 
 def test_pictures_below_224_pixels_have_the_levels_of_224():
