@@ -159,12 +159,12 @@ def decode(
     model = zoo.load(header.model, header.weights_hash, device=device, precision=precision)
     latents = _read_latents(container, {} if version.is_keyless else sealed, model)
 
-    network, level = model.network, _level(header.quality, min(header.width, header.height), model)
+    network, level = model.network, _level(header.quality, header.short_side, model)
     shield = header.strength / 100 if strength is None else strength
     condition = Condition(
         strength=shield if version is Version.PROTECTED else 0.0,
         machine=1.0 if version is Version.MACHINE else 0.0,
-        short_side=min(header.width, header.height),
+        short_side=header.short_side,
         quality=network.config.quality(level).item(),
     )
     asked = condition.tensor(network.config.largest_side).to(device)
@@ -227,7 +227,7 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
     header, config = container.header, model.network.config
     rows, columns = (-(-side // PICTURE_MULTIPLE) for side in (header.height, header.width))
     shape = (config.hyper_latents, rows, columns)
-    level = _level(header.quality, min(header.width, header.height), model)
+    level = _level(header.quality, header.short_side, model)
     z_indexes = _z_tables(shape, level, model.network)
     z = entropy.decode_symbols(container.sections[Section.Z], z_indexes, model.z_tables).reshape(shape)
     if np.abs(z).max() > Z_MAX:  # beyond it the entropy network would leave the range in which it is exact

@@ -111,6 +111,11 @@ class Header:
         if not isinstance(self.weights_hash, bytes) or len(self.weights_hash) != WEIGHTS_HASH_BYTES:
             raise ValueError(f"weights hash is not {WEIGHTS_HASH_BYTES} bytes")
 
+    @property
+    def short_side(self) -> int:
+        """Pixels."""
+        return min(self.width, self.height)
+
 
 @dataclass(frozen=True)
 class Container:

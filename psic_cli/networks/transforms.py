@@ -19,8 +19,8 @@ from psic_cli.networks.layers import Bottleneck, karhunen_loeve_basis, precisely
 PATCH = 8  # pixels per side of a cell at the resolution of the blocks
 STRIDE = 16  # pixels per latent
 SEALED_MAX = 4.0  # of a sealed symbol where it only shows that it is known
-# Step of the latents of an untrained codec where the gain is 1: lambda = 0.05 on 255^2 MSE asks for steps of sqrt(6 /
-# (lambda ln 2)) = 13
+# A part of what the network computes, so another one is another model. An untrained network begins with the step that
+# it should have where the gain is 1: lambda = 0.05 on 255^2 MSE asks for sqrt(6 / (lambda ln 2)) = 13
 LATENT_SCALE = 255.0 / 13.2
 
 
