@@ -87,7 +87,7 @@ def encode(
     seal.
     """
     network, device = model.network, model.device
-    level = _level(quality, min(picture.rgb.shape[:2]), model)
+    level = _level(quality, min(picture.height, picture.width), model)
     rgb = np.require(picture.rgb, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
     x = torch.from_numpy(rgb).to(device).permute(2, 0, 1)[None].float() / 255
     with _precision(model):

@@ -38,6 +38,8 @@ def chapter(number: int) -> str:
         (3, f"| name length | 1 byte | 1..{container.MAX_MODEL_NAME} |"),
         (3, f"| weights hash | {container.WEIGHTS_HASH_BYTES} bytes |"),
         (3, f"S = max({container.SMALLEST_SIDE}, E) t = min(max({container.SMALLEST_SIDE}, s), S)"),
+        (3, "b = (quality - 1) * S * S a = (100 - quality) * t * t"),
+        (3, "level = (2 * b * (n - 1) + b + a) // (2 * (b + a))"),
         (5, f"salt ({keys.SALT_BYTES} bytes) | check ({keys.CHECK_BYTES} bytes) | ciphertext |"),
         (5, f"| tag ({keys.TAG_BYTES} bytes)"),
         (5, f"secret is {keys.SECRET_BYTES} random bytes"),

@@ -115,7 +115,7 @@ def any_integers(model: zoo.Model) -> Container:
     generator = random.Random(1)
     config, header = model.network.config, Header(190, 120, 80, 100, "tiny", model.card.weights_hash, sealed=False)
     z = [generator.choice((-127, 127, generator.randint(-127, 127))) for _ in range(config.hyper_latents * 2 * 3)]
-    level = codec._level(header.quality, 80, model)
+    level = codec._level(header.quality, header.short_side, model)
     z_data = encode_symbols(z, codec._z_tables((config.hyper_latents, 2, 3), level, model.network), model.z_tables)
     shape = (config.latents, 8, 12)
     count = config.latents * 8 * 12
@@ -173,7 +173,9 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
     sealed, plain, full = good["sealed"], good["open"], Version.FULL
     parts, here = unpack(sealed), model.card.weights_hash
     seal, noise = parts.sections[Section.SEALED], random.Random(2).randbytes
-    z_tables = codec._z_tables((6, 1, 1), codec._level(parts.header.quality, 64, model), model.network)
+    z_tables = codec._z_tables(
+        (6, 1, 1), codec._level(parts.header.quality, parts.header.short_side, model), model.network
+    )
     far_z = encode_symbols([0] * 5 + [128], z_tables, model.z_tables)
     start = sealed.index(here)
     other_weights = with_checksum(sealed[:start] + b"otherone" + sealed[start + 8 : -4])
