@@ -46,6 +46,8 @@ AT_LOWEST, GROWTH = 0.5, 0.85
 LARGE_SHARE = 0.94
 # Share of the machine version's weight that is gone at the best quality, where it has less to mend
 MACHINE_FALLS = 0.85
+# Power of the uniform numbers that levels are drawn by when it is the machine version's turn: low ones more often
+MACHINE_LEVELS = 2.0
 # Shares of the learning rate for a guide's trunk, which has learned to see already, and for its paces, a few numbers
 GUIDE_RATES = (0.4, 10.0)
 JUDGED = 32  # held-out pictures of 224 pixels for validation
@@ -132,7 +134,8 @@ class ProtectionStage:
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         batch = self.source.next_batch(self.config.batch * PICTURE_PIXELS)
         x = batch.x.contiguous(memory_format=torch.channels_last)
-        level = torch.randint(self.run.network.config.levels, (len(x),), device=x.device)
+        drawn = torch.rand(len(x), device=x.device) ** (MACHINE_LEVELS if self._turn == "machine" else 1.0)
+        level = (self.run.network.config.levels * drawn).long()
         none = torch.zeros(len(x), 1, device=x.device)
         models = self.surrogates.draw(self.config.surrogates_per_step, self.generator)
         with torch.autocast(x.device.type, torch.bfloat16):
@@ -152,6 +155,16 @@ class ProtectionStage:
         if self.run.network.g_p is not None:
             return False  # it stays what compression has made of it
         return self.steps % FULL_EVERY == 0 or self.config.objective == "mgda-parameters"  # which weighs all three
+
+    @property
+    def _turn(self) -> str | None:
+        """The version that has this step beside the protected one. A full version that shares its synthesis with it has
+        every other turn, together with the forced decode.
+        """
+        number, between = divmod(self.steps, EXTRA_EVERY)
+        if between:
+            return None
+        return "readable" if number % 2 and self.run.network.g_p is None else "machine"
 
     def _captions(self, models: list[VisionLanguageModel], originals: list[Tensor], numbers: list[int]) -> list[Tensor]:
         """For each model what the pictures show: one of their captions, or the likeliest class."""
@@ -230,12 +243,11 @@ class ProtectionStage:
         originals: list[Tensor],
     ) -> Tensor | None:
         """Loss of the version whose turn it is, if any."""
-        number, between = divmod(self.steps, EXTRA_EVERY)
-        if between:
+        if self._turn is None:
             return None
+        number = self.steps // EXTRA_EVERY
         none = torch.zeros(len(x), 1, device=x.device)
-        shared = self.run.network.g_p is None  # with the full version, whose forced decode then has a turn too
-        if number % 2 and shared:
+        if self._turn == "readable":
             kept = self.READABLE * (1 - recognition(models, shown(x_full), originals)).mean()
             if not self.config.forced_weight:
                 return kept
@@ -243,7 +255,7 @@ class ProtectionStage:
             y_hat = latents.forged if number % 4 == 3 else latents.public
             forced = recognition(models, shown(self.versions.decode(y_hat, x.shape[2:], level, none)), originals)
             return kept + self.SHIELD * self.config.forced_weight * forced.mean()
-        turn = number // 2 if shared else number
+        turn = number // 2 if self.run.network.g_p is None else number
         x_machine = self.versions.decode(latents.full, x.shape[2:], level, none, none + 1)
         pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
         lost = machine.machine_loss(models, shown(x_machine), x, originals, turn, self.generator)
