@@ -27,15 +27,14 @@ from psic_cli.alpha import alpha_from_png, alpha_to_png
 from psic_cli.bitstream import entropy
 from psic_cli.bitstream.container import (
     Container,
-    Header,
     Section,
     associated_data,
     pack,
     pack_sections,
-    quality_level,
     unpack,
     unpack_sections,
 )
+from psic_cli.bitstream.header import Header, quality_level
 from psic_cli.bitstream.reader import Reader, pack_varint
 from psic_cli.errors import ConditionError, FormatError, InputError
 from psic_cli.networks.cltg import Condition

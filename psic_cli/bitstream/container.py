@@ -1,4 +1,5 @@
-"""The .psic container: a header, a list of sections and a checksum, as bytes (FORMAT.md sections 1 to 4).
+"""The .psic container: a header, a list of sections and a checksum, as bytes (FORMAT.md sections 1 to 4; header.py has
+the header).
 
 Nothing here knows what a section's payload means, and nothing here imports torch or numpy. Start with `pack` and
 `unpack`. Wrong bytes give `FormatError`, which is for people; wrong values from a caller give `ValueError`.
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from psic_cli.bitstream.header import Header, pack_header, read_header
 from psic_cli.bitstream.reader import Reader, damaged, pack_varint
 from psic_cli.errors import FormatError
 
@@ -17,19 +19,7 @@ from psic_cli.errors import FormatError
 MAGIC = b"\x8fPS\n"
 VERSION = 1
 
-MAX_SIDE = 2**18  # pixels
-MAX_PIXELS = 2**30  # width * height; what a decoder can afford is its own, lower limit
-
-MIN_QUALITY, MAX_QUALITY = 1, 100
-SMALLEST_SIDE = 224  # pixels: below, the shorter side of a picture no longer changes what a quality means
-MAX_STRENGTH = 100  # percent
-MAX_MODEL_NAME = 32  # characters
-WEIGHTS_HASH_BYTES = 8
 CHECKSUM_BYTES = 4
-
-_FLAG_SEALED = 0x01
-_FLAG_GREY = 0x02
-_NAME_CHARACTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 class Section(IntEnum):
@@ -80,64 +70,11 @@ _INSIDE_SEAL = _Place(
 
 
 @dataclass(frozen=True)
-class Header:
-    """What a .psic file says about itself; `ValueError` for anything outside its range.
-
-    width, height: pixels, 1..MAX_SIDE, at most MAX_PIXELS together.
-    quality: 1..100. strength: shield strength in percent, 0..100.
-    model: 1..32 characters of a-z, 0-9 and "-". weights_hash: first 8 bytes of SHA-256 of the model's weights file.
-    sealed: the private sections are inside SEALED. grey: the source had one colour channel.
-    """
-
-    width: int
-    height: int
-    quality: int
-    strength: int
-    model: str
-    weights_hash: bytes
-    sealed: bool
-    grey: bool = False
-
-    def __post_init__(self) -> None:
-        _check_range("width", self.width, 1, MAX_SIDE)
-        _check_range("height", self.height, 1, MAX_SIDE)
-        if self.width * self.height > MAX_PIXELS:
-            raise ValueError(f"{self.width} x {self.height} is more than {MAX_PIXELS} pixels")
-        _check_range("quality", self.quality, MIN_QUALITY, MAX_QUALITY)
-        _check_range("strength", self.strength, 0, MAX_STRENGTH)
-        name = self.model.encode("ascii", errors="replace")  # "?" is not a character of names
-        if not 1 <= len(name) <= MAX_MODEL_NAME or not _NAME_CHARACTERS.issuperset(name):
-            raise ValueError(f"model name {self.model[:40]!a} is not 1..{MAX_MODEL_NAME} characters of a-z, 0-9 and -")
-        if not isinstance(self.weights_hash, bytes) or len(self.weights_hash) != WEIGHTS_HASH_BYTES:
-            raise ValueError(f"weights hash is not {WEIGHTS_HASH_BYTES} bytes")
-
-    @property
-    def short_side(self) -> int:
-        """Pixels."""
-        return min(self.width, self.height)
-
-
-@dataclass(frozen=True)
 class Container:
     """A whole .psic file: its header and the payloads of the sections that this version knows."""
 
     header: Header
     sections: Mapping[Section, bytes]
-
-
-def quality_level(quality: int, levels: int, short_side: int, even_from: int) -> int:
-    """The gain level 0..levels-1 that a quality 1..100 asks for, in integers so that every machine agrees.
-
-    Levels rise evenly where the shorter side of the picture has `even_from` pixels. The fewer pixels a picture has, the
-    more each of them tells: the share of the levels below, against that above, grows as the square of the side falls.
-    """
-    _check_range("quality", quality, MIN_QUALITY, MAX_QUALITY)
-    if levels < 1:
-        raise ValueError(f"levels {levels} is not positive")
-    most = max(SMALLEST_SIDE, even_from)
-    side = min(max(SMALLEST_SIDE, short_side), most)
-    below, above = (quality - MIN_QUALITY) * most**2, (MAX_QUALITY - quality) * side**2
-    return (2 * below * (levels - 1) + below + above) // (2 * (below + above))
 
 
 def pack(container: Container) -> bytes:
@@ -193,16 +130,7 @@ def unpack_sections(data: bytes) -> dict[Section, bytes]:
 
 def _pack_start(header: Header) -> bytes:
     """Everything before the section list."""
-    name = header.model.encode("ascii")
-    flags = (_FLAG_SEALED if header.sealed else 0) | (_FLAG_GREY if header.grey else 0)
-    fields = (
-        bytes((flags,))
-        + pack_varint(header.width)
-        + pack_varint(header.height)
-        + bytes((header.quality, header.strength, len(name)))
-        + name
-        + header.weights_hash
-    )
+    fields = pack_header(header)
     return MAGIC + bytes((VERSION,)) + pack_varint(len(fields)) + fields
 
 
@@ -222,7 +150,7 @@ def _pack_list(sections: Mapping[Section, bytes], stop_before: Section | None = 
 def _read_file(data: bytes) -> tuple[Header, dict[Section, bytes], dict[Section, int]]:
     """Header, payloads, and the position of each section's id byte."""
     reader = _open(data)
-    header = _read_header(reader)
+    header = read_header(reader.take(reader.varint()))
     return header, *_read_list(reader, _file_place(header))
 
 
@@ -243,24 +171,6 @@ def _open(data: bytes) -> Reader:
     if struct.pack("<I", zlib.crc32(memoryview(data)[:end])) != data[end:]:
         raise damaged("its checksum does not fit")
     return Reader(data, start, end)
-
-
-def _read_header(reader: Reader) -> Header:
-    fields = Reader(reader.take(reader.varint()))
-    flags = fields.byte()
-    if flags & ~(_FLAG_SEALED | _FLAG_GREY):
-        raise damaged(f"flags 0x{flags:02x} are not defined")
-    width, height = fields.varint(), fields.varint()
-    quality, strength = fields.byte(), fields.byte()
-    name = fields.take(fields.byte()).decode("latin-1")  # any bytes decode; Header refuses what is not a name
-    weights_hash = fields.take(WEIGHTS_HASH_BYTES)
-    if fields.left:
-        raise damaged(f"bytes left over in the header: {fields.left}")
-    sealed, grey = bool(flags & _FLAG_SEALED), bool(flags & _FLAG_GREY)
-    try:
-        return Header(width, height, quality, strength, name, weights_hash, sealed, grey)
-    except ValueError as error:
-        raise damaged(str(error)) from None
 
 
 def _read_list(reader: Reader, place: _Place) -> tuple[dict[Section, bytes], dict[Section, int]]:
@@ -312,12 +222,6 @@ def _not_psic(data: bytes) -> FormatError:
 
 def _file_place(header: Header) -> _Place:
     return _SEALED_FILE if header.sealed else _OPEN_FILE
-
-
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    # bool and numpy integers would pass the comparison and fail, or wrap, later on.
-    if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{name} {value!r} is not a whole number from {low} to {high}")
 
 
 def _check_sections(sections: Mapping[Section, bytes], place: _Place) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from psic_cli.bitstream.container import MAX_PIXELS, MAX_SIDE
+from psic_cli.bitstream.header import MAX_PIXELS, MAX_SIDE
 from psic_cli.commands import options
 from psic_cli.errors import InputError, UsageError
 from psic_cli.shell.exit_codes import ExitCode

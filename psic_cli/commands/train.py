@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from psic_cli import zoo
-from psic_cli.bitstream.container import Header
+from psic_cli.bitstream.header import Header
 from psic_cli.commands import options
 from psic_cli.errors import InputError, OutputError, UsageError
 from psic_cli.shell import streams

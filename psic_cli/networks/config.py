@@ -25,7 +25,7 @@ class NetworkConfig:
     guide: bool = False  # of the protected version
     cltg_hidden: int = 512  # width of the condition's MLP
     levels: int = 64  # quality levels
-    even_from: int = 0  # pixels: pictures whose shorter side is smaller get higher levels (container.quality_level)
+    even_from: int = 0  # pixels: pictures whose shorter side is smaller get higher levels (header.quality_level)
     z_bands: int = 8  # ranges of levels, each with a table of its own for every channel of z
     largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
 

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
-from psic_cli.bitstream import container
-from psic_cli.bitstream.container import Container, Header, Section
+from psic_cli.bitstream import header
+from psic_cli.bitstream.container import Container, Section
 from psic_cli.bitstream.entropy import MAX_SYMBOL
+from psic_cli.bitstream.header import Header
 from psic_cli.bitstream.tables import MAX_IN_TABLE, TOTAL, TableSet
 
 WEIGHTS_HASH = bytes.fromhex("0123456789abcdef")
@@ -39,10 +40,10 @@ def with_checksum(body: bytes) -> bytes:
 
 @st.composite
 def headers(draw: st.DrawFn, sealed: bool | None = None) -> Header:
-    width = draw(st.integers(1, container.MAX_SIDE))
+    width = draw(st.integers(1, header.MAX_SIDE))
     return Header(
         width=width,
-        height=draw(st.integers(1, min(container.MAX_SIDE, container.MAX_PIXELS // width))),
+        height=draw(st.integers(1, min(header.MAX_SIDE, header.MAX_PIXELS // width))),
         quality=draw(st.integers(1, 100)),
         strength=draw(st.integers(0, 100)),
         model=draw(st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=32)),

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from psic_cli.bitstream.container import (
     MAGIC,
     Container,
-    Header,
     Section,
     associated_data,
     pack,
@@ -17,6 +16,7 @@ from psic_cli.bitstream.container import (
     unpack,
     unpack_sections,
 )
+from psic_cli.bitstream.header import Header
 from psic_cli.bitstream.reader import pack_varint
 from psic_cli.errors import FormatError
 from tests.bitstream.handmade import SEAL, Y_PRIVATE, Y_PUBLIC, Z, file_of, header_bytes, refusal, section

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from psic_cli import bitstream, keys
-from psic_cli.bitstream import container, entropy, reader, tables
+from psic_cli.bitstream import container, entropy, header, reader, tables
 from psic_cli.bitstream.container import Section
 from psic_cli.bitstream.entropy import encode_symbols
 from tests.bitstream import second_reader
@@ -31,13 +31,13 @@ def chapter(number: int) -> str:
         (2, "`" + " ".join(f"0x{byte:02x}" for byte in container.MAGIC) + "`"),
         (2, f"| format version | 1 byte | {container.VERSION} |"),
         (2, f"| checksum | {container.CHECKSUM_BYTES} bytes |"),
-        (3, f"| width | varint | 1..{container.MAX_SIDE} pixels |"),
-        (3, f"| height | varint | 1..{container.MAX_SIDE} pixels; width * height is at most {container.MAX_PIXELS} |"),
-        (3, f"| quality | 1 byte | {container.MIN_QUALITY}..{container.MAX_QUALITY} |"),
-        (3, f"| shield strength | 1 byte | 0..{container.MAX_STRENGTH} percent |"),
-        (3, f"| name length | 1 byte | 1..{container.MAX_MODEL_NAME} |"),
-        (3, f"| weights hash | {container.WEIGHTS_HASH_BYTES} bytes |"),
-        (3, f"S = max({container.SMALLEST_SIDE}, E) t = min(max({container.SMALLEST_SIDE}, s), S)"),
+        (3, f"| width | varint | 1..{header.MAX_SIDE} pixels |"),
+        (3, f"| height | varint | 1..{header.MAX_SIDE} pixels; width * height is at most {header.MAX_PIXELS} |"),
+        (3, f"| quality | 1 byte | {header.MIN_QUALITY}..{header.MAX_QUALITY} |"),
+        (3, f"| shield strength | 1 byte | 0..{header.MAX_STRENGTH} percent |"),
+        (3, f"| name length | 1 byte | 1..{header.MAX_MODEL_NAME} |"),
+        (3, f"| weights hash | {header.WEIGHTS_HASH_BYTES} bytes |"),
+        (3, f"S = max({header.SMALLEST_SIDE}, E) t = min(max({header.SMALLEST_SIDE}, s), S)"),
         (3, "b = (quality - 1) * S * S a = (100 - quality) * t * t"),
         (3, "level = (2 * b * (n - 1) + b + a) // (2 * (b + a))"),
         (5, f"salt ({keys.SALT_BYTES} bytes) | check ({keys.CHECK_BYTES} bytes) | ciphertext |"),

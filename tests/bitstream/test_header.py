@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psic_cli.bitstream.container import MAX_PIXELS, MAX_SIDE, Header, quality_level, unpack
+from psic_cli.bitstream.container import unpack
+from psic_cli.bitstream.header import MAX_PIXELS, MAX_SIDE, Header, quality_level
 from psic_cli.bitstream.reader import pack_varint
 from tests.bitstream.handmade import SEAL, Y_PUBLIC, Z, file_of, header_bytes, refusal
 from tests.bitstream.strategies import WEIGHTS_HASH

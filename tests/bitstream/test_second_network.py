@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from psic_cli.bitstream.container import MAX_SIDE, quality_level
+from psic_cli.bitstream.header import MAX_SIDE, quality_level
 from tests.bitstream import second_network
 from tests.bitstream.second_reader import Refused
 

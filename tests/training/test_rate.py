@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load as load_arrays
 
 from psic_cli import codec, zoo
-from psic_cli.bitstream.container import quality_level
+from psic_cli.bitstream.header import quality_level
 from psic_cli.bitstream.tables import SCALES, TOTAL, TableSet
 from psic_cli.networks.entropy_model import clamp_z
 from psic_cli.networks.layers import pad_to_multiple

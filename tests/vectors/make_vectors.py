@@ -32,8 +32,9 @@ from PIL import Image
 
 from psic_cli import codec, keys, zoo
 from psic_cli.bitstream import entropy
-from psic_cli.bitstream.container import Container, Header, Section, associated_data, pack, unpack
+from psic_cli.bitstream.container import Container, Section, associated_data, pack, unpack
 from psic_cli.bitstream.entropy import encode_symbols
+from psic_cli.bitstream.header import Header
 from psic_cli.bitstream.reader import pack_varint
 from psic_cli.codec import Version
 from psic_cli.networks.context_model import STEPS, turns
