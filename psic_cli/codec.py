@@ -2,11 +2,15 @@
 
     encode: Picture -> y, z -> integers -> range coder -> [z | public y, in four steps | sealed: private y, EXIF, XMP]
         -> bytes
+    encode hardened: Picture -> y; Picture + shield -> y, z -> as above, but sealed is what leads from this y to the
+        first
     decode: bytes -> integers -> y_hat (private part known, or replaced by its predicted means) -> synthesis under a
         condition -> Picture
 
 Which version comes out is decided by the decoder: *protected* (the default, needs no key), *full* and *machine* (need
-the key, unless the file is open). The bits do not depend on it. Start with `encode` and `decode`.
+the key, unless the file is open). The bits do not depend on it. Whoever has no key may still ask a network for the full
+version of what is public. A *hardened* file has an answer to that: there the protected picture itself is public, and
+what is sealed leads from its latents to those of the full one. Start with `encode` and `decode`.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from torch import Tensor
 
 from psic_cli import keys, zoo
 from psic_cli.alpha import alpha_from_png, alpha_to_png
-from psic_cli.bitstream import entropy
+from psic_cli.bitstream import entropy, refinement
 from psic_cli.bitstream.container import (
     Container,
     Section,
@@ -37,14 +41,18 @@ from psic_cli.bitstream.container import (
 from psic_cli.bitstream.header import Header, quality_level
 from psic_cli.bitstream.reader import Reader, pack_varint
 from psic_cli.errors import ConditionError, FormatError, InputError
-from psic_cli.networks.cltg import Condition
+from psic_cli.networks.cltg import Condition, of_full
 from psic_cli.networks.context_model import PATTERNS, STEPS, turns
 from psic_cli.networks.entropy_model import Z_MAX, clamp_z
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE, PsicNetwork
+from psic_cli.networks.network import PICTURE_MULTIPLE, Prediction, PsicNetwork
+from psic_cli.networks.thumbnails import is_large
 from psic_cli.picture import Picture
 
 MAX_PIXELS = 200_000_000
+# Of a hardened file: how far the public quality lies below the other, and how many times as strong as elsewhere the
+# shield is drawn, in small and in large pictures: rounding takes part of it away, of coarse patterns more
+PUBLIC_BELOW, DRAWN = 10, (1.25, 2.0)
 Integers = npt.NDArray[np.int32]
 
 
@@ -73,44 +81,26 @@ class Latents:
     z: Integers  # [N, h / 4, w / 4]
     y: Integers  # [M, h, w]; the last `private` channels are 0 where they are sealed and no key was given
     mean: Tensor  # [1, M, h, w], sixteenths
+    index: Integers  # [M, h, w], of tables
 
 
 @torch.inference_mode()
 def encode(
-    picture: Picture, secret: bytes | None, *, model: zoo.Model, quality: int = 50, strength: int = 100
+    picture: Picture,
+    secret: bytes | None,
+    *,
+    model: zoo.Model,
+    quality: int = 50,
+    strength: int = 100,
+    hardened: bool = False,
 ) -> bytes:
     """A picture as the bytes of a .psic file.
 
     secret: 32 bytes that seal the private latents and the EXIF and XMP metadata; None makes an open file. quality:
-    1..100. strength: percent of the shield in the protected version. Two runs give equal bytes, but for the salt of the
-    seal.
+    1..100. strength: percent of the shield in the protected version. hardened: what is public is the protected picture
+    itself, so that no decoder can take the shield off without the key; such a file is larger, and cannot be open
+    (ValueError). Two runs give equal bytes, but for the salt of the seal.
     """
-    network, device = model.network, model.device
-    level = _level(quality, min(picture.height, picture.width), model)
-    rgb = np.require(picture.rgb, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
-    x = torch.from_numpy(rgb).to(device).permute(2, 0, 1)[None].float() / 255
-    with _precision(model):
-        y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE), network.config.quality(level))
-    z = clamp_z(z_real)
-    coded, prediction = network.code(y, z.to(model.choose_integers()), level)
-    symbols, index, first_private = _integers(coded), _integers(prediction.index), network.config.public
-    public = [
-        entropy.encode_symbols(_of_step(symbols, turn), _of_step(index, turn), model.y_tables)
-        for turn in (turns(step, first_private) for step in range(STEPS))
-    ]
-    private = entropy.encode_symbols(symbols[first_private:].ravel(), index[first_private:].ravel(), model.y_tables)
-
-    sections = {
-        Section.Z: entropy.encode_symbols(_integers(z).ravel(), _z_tables(z.shape[1:], level, network), model.z_tables),
-        Section.Y_PUBLIC: b"".join(pack_varint(len(step)) + step for step in public[:-1]) + public[-1],
-    }
-    if picture.alpha is not None:
-        sections[Section.ALPHA] = alpha_to_png(picture.alpha)
-    if picture.icc:
-        sections[Section.ICC] = picture.icc
-    sealed = {Section.Y_PRIVATE: private}
-    sealed.update({s: d for s, d in ((Section.EXIF, picture.exif), (Section.XMP, picture.xmp)) if d})
-
     header = Header(
         picture.width,
         picture.height,
@@ -120,12 +110,74 @@ def encode(
         model.card.weights_hash,
         sealed=secret is not None,
         grey=picture.grey,
+        public_quality=max(1, quality - PUBLIC_BELOW) if hardened else None,
     )
+    network, device = model.network, model.device
+    level = _level(quality, header.short_side, model)
+    rgb = np.require(picture.rgb, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
+    x = torch.from_numpy(rgb).to(device).permute(2, 0, 1)[None].float() / 255
+    full, z, coded, prediction = _analyse(x, level, model)
+    if hardened:
+        x = _draw(x, coded, prediction, strength, model)
+        _, z, coded, prediction = _analyse(x, _level(header.coded_quality, header.short_side, model), model)
+    symbols, index, first_private = _integers(coded), _integers(prediction.index), network.config.public
+    public = [
+        entropy.encode_symbols(_of_step(symbols, turn), _of_step(index, turn), model.y_tables)
+        for turn in (turns(step, first_private) for step in range(STEPS))
+    ]
+    if hardened:
+        y_hat = network.restore(_keyless(coded, model), prediction.mean.float(), prediction.level)
+        distance, symbols[first_private:] = network.beyond(full, y_hat, level)[0].cpu().numpy(), 0
+        sealed = {Section.REFINEMENT: refinement.encode_refinement(distance, symbols, index, model.y_tables)}
+    else:
+        private = entropy.encode_symbols(symbols[first_private:].ravel(), index[first_private:].ravel(), model.y_tables)
+        sealed = {Section.Y_PRIVATE: private}
+    sealed.update({s: d for s, d in ((Section.EXIF, picture.exif), (Section.XMP, picture.xmp)) if d})
+
+    sections = {
+        Section.Z: entropy.encode_symbols(
+            _integers(z).ravel(), _z_tables(z.shape[1:], prediction.level, network), model.z_tables
+        ),
+        Section.Y_PUBLIC: b"".join(pack_varint(len(step)) + step for step in public[:-1]) + public[-1],
+    }
+    if picture.alpha is not None:
+        sections[Section.ALPHA] = alpha_to_png(picture.alpha)
+    if picture.icc:
+        sections[Section.ICC] = picture.icc
     if secret is None:
         return pack(Container(header, {**sections, **sealed}))
     bound = associated_data(Container(header, sections))
-    sections[Section.SEALED] = keys.seal(secret, pack_sections(sealed), bound)
+    sections[Section.SEALED] = keys.seal(secret, pack_sections(sealed, hardened), bound)
     return pack(Container(header, sections))
+
+
+def _analyse(x: Tensor, level: Tensor, model: zoo.Model) -> tuple[Tensor, Tensor, Tensor, Prediction]:
+    """A picture [1, 3, H, W] -> real y, integer z, the symbols of y, and what they are coded with."""
+    network = model.network
+    with _precision(model):
+        y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE), network.config.quality(level))
+    z = clamp_z(z_real)
+    return y, z, *network.code(y, z.to(model.choose_integers()), level)
+
+
+def _draw(x: Tensor, coded: Tensor, prediction: Prediction, strength: int, model: zoo.Model) -> Tensor:
+    """A picture [1, 3, H, W] with its shield drawn into it."""
+    network, (height, width) = model.network, x.shape[2:]
+    quality = network.config.quality(prediction.level).item()
+    condition = Condition(strength / 100, 0.0, min(height, width), quality).tensor(network.config.largest_side)
+    condition = condition.to(x.device)
+    y_hat = network.restore(_keyless(coded, model), prediction.mean.float(), prediction.level)
+    with _precision(model):
+        plain = network.picture(y_hat, of_full(condition), height, width).float()
+        shield, _ = network.shield(y_hat, plain, condition)
+    return (x + DRAWN[is_large(min(height, width))] * shield).clamp_(0, 1)
+
+
+def _keyless(coded: Tensor, model: zoo.Model) -> Tensor:
+    """Symbols [1, M, h, w] as they are known without the key."""
+    keyless = coded.clone().float()
+    keyless[:, model.network.config.public :] = 0
+    return keyless
 
 
 @torch.inference_mode()
@@ -158,8 +210,10 @@ def decode(
     model = zoo.load(header.model, header.weights_hash, device=device, precision=precision)
     latents = _read_latents(container, {} if version.is_keyless else sealed, model)
 
-    network, level = model.network, _level(header.quality, header.short_side, model)
-    shield = header.strength / 100 if strength is None else strength
+    network, public_level = model.network, _level(header.coded_quality, header.short_side, model)
+    level = public_level if version.is_keyless else _level(header.quality, header.short_side, model)
+    drawn_later = 0.0 if header.is_hardened else header.strength / 100
+    shield = drawn_later if strength is None else strength
     condition = Condition(
         strength=shield if version is Version.PROTECTED else 0.0,
         machine=1.0 if version is Version.MACHINE else 0.0,
@@ -168,7 +222,11 @@ def decode(
     )
     asked = condition.tensor(network.config.largest_side).to(device)
     symbols = torch.from_numpy(latents.y)[None].float().to(device)
-    y_hat = network.restore(symbols, latents.mean.float(), level)
+    y_hat = network.restore(symbols, latents.mean.float(), public_level)
+    if header.is_hardened and not version.is_keyless:
+        steps, distance = _read_refinement(latents, sealed, model)
+        known = torch.from_numpy(steps[network.config.public :])[None].float().to(device)
+        y_hat = network.refined(y_hat, torch.from_numpy(distance)[None].to(device), known, level)
     with _precision(model):
         x_hat = network.picture(y_hat, asked, header.height, header.width)
     pixels = x_hat[0].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
@@ -189,7 +247,7 @@ def symbols_hash(
     data: bytes, secret: bytes | None = None, *, device: str = "cpu", integers: str = "auto"
 ) -> dict[str, str]:
     """SHA-256 of the decoded integers (little-endian int32, [C, H, W] order) of "z", "y_public" and, where they can be
-    read, "y_private".
+    read, "y_private", or "refinement" in a hardened file.
 
     Equal on every machine; `integers` names the float type that carries the entropy network's integers (auto | float32
     | float64).
@@ -204,6 +262,8 @@ def symbols_hash(
     parts = {"z": latents.z, "y_public": latents.y[:public]}
     if Section.Y_PRIVATE in sealed:
         parts["y_private"] = latents.y[public:]
+    if Section.REFINEMENT in sealed:
+        parts["refinement"], _ = _read_refinement(latents, sealed, model)
     return {name: hashlib.sha256(part.astype("<i4").tobytes()).hexdigest() for name, part in parts.items()}
 
 
@@ -218,7 +278,8 @@ def _private_sections(data: bytes, container: Container, secret: bytes | None) -
         return container.sections
     if secret is None:
         raise ConditionError("the full and the machine version need the key", hint="name it with --condition FILE")
-    return unpack_sections(keys.open_sealed(secret, container.sections[Section.SEALED], associated_data(data)))
+    inside = keys.open_sealed(secret, container.sections[Section.SEALED], associated_data(data))
+    return unpack_sections(inside, container.header.is_hardened)
 
 
 def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: zoo.Model) -> Latents:
@@ -226,7 +287,7 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
     header, config = container.header, model.network.config
     rows, columns = (-(-side // PICTURE_MULTIPLE) for side in (header.height, header.width))
     shape = (config.hyper_latents, rows, columns)
-    level = _level(header.quality, header.short_side, model)
+    level = _level(header.coded_quality, header.short_side, model)
     z_indexes = _z_tables(shape, level, model.network)
     z = entropy.decode_symbols(container.sections[Section.Z], z_indexes, model.z_tables).reshape(shape)
     if np.abs(z).max() > Z_MAX:  # beyond it the entropy network would leave the range in which it is exact
@@ -247,7 +308,16 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
         y_private, index = y[config.public :], index[config.public :]
         symbols = entropy.decode_symbols(sealed[Section.Y_PRIVATE], index.ravel(), model.y_tables)
         y_private[:] = symbols.reshape(y_private.shape)
-    return Latents(z, y, prediction.mean)
+    return Latents(z, y, prediction.mean, index)
+
+
+def _read_refinement(
+    latents: Latents, sealed: Mapping[Section, bytes], model: zoo.Model
+) -> tuple[Integers, npt.NDArray[np.float32]]:
+    """Of a hardened file: steps from its public latents to the full picture's, and the distance that they stand for,
+    [M, h, w] both.
+    """
+    return refinement.decode_refinement(sealed[Section.REFINEMENT], latents.y, latents.index, model.y_tables)
 
 
 def _of_step(planes: Integers, turn: Sequence[Any]) -> Integers:

@@ -38,6 +38,11 @@ def sealed(_tiny_models) -> bytes:
 
 
 @pytest.fixture(scope="module")
+def hardened(_tiny_models) -> bytes:
+    return codec.encode(PICTURE, OWNER, model=zoo.load("tiny"), hardened=True)
+
+
+@pytest.fixture(scope="module")
 def plain(_tiny_models) -> bytes:
     return codec.encode(PICTURE, None, model=zoo.load("tiny"))
 
@@ -107,6 +112,58 @@ def test_full_and_machine_do_not_depend_on_the_strength():
     for version in (Version.FULL, Version.MACHINE, Version.FORCED):
         one, other = (pixels(data, None, version) for data in files)
         assert (one == other).all()
+
+
+# Hardened files
+
+
+def test_without_its_key_nobody_gets_more_of_a_hardened_file_than_its_protected_version(hardened, sealed):
+    protected, forced = (pixels(hardened, None, version) for version in (Version.PROTECTED, Version.FORCED))
+    assert (protected == forced).all()
+    assert (pixels(sealed, None, Version.PROTECTED) != pixels(sealed, None, Version.FORCED)).any()
+
+
+def test_a_hardened_file_gives_with_its_key_what_any_other_gives(hardened, sealed):
+    for version in WITH_KEY:
+        errors = [np.square(pixels(data, OWNER, version).astype(float) - RGB).mean() for data in (hardened, sealed)]
+        assert errors[0] < 1.1 * errors[1]
+    full = codec.decode(hardened, OWNER, version=Version.FULL)
+    assert (full.icc, full.exif, full.xmp) == (PICTURE.icc, PICTURE.exif, PICTURE.xmp)
+    keyless = codec.decode(hardened)
+    assert (keyless.icc, keyless.exif, keyless.xmp) == (PICTURE.icc, None, None)
+
+
+def test_the_shield_of_a_hardened_file_is_in_its_public_part():
+    model = zoo.load("tiny")
+    without, with_shield = (
+        unpack(codec.encode(PICTURE, OWNER, model=model, strength=strength, hardened=True)) for strength in (0, 100)
+    )
+    assert without.sections[Section.Y_PUBLIC] != with_shield.sections[Section.Y_PUBLIC]
+
+
+@settings(max_examples=10)
+@given(noise=st.binary(max_size=400))
+def test_the_protected_version_of_a_hardened_file_never_reads_the_seal(hardened, noise):
+    tampered = changed(hardened, {Section.SEALED: noise})
+    assert (pixels(tampered, None, Version.PROTECTED) == pixels(hardened, None, Version.PROTECTED)).all()
+    with pytest.raises((FormatError, ConditionError)):
+        codec.decode(tampered, OWNER, version=Version.FULL)
+
+
+def test_an_open_file_cannot_be_hardened():
+    with pytest.raises(ValueError, match="a hardened file is sealed"):
+        codec.encode(PICTURE, None, model=zoo.load("tiny"), hardened=True)
+
+
+@pytest.mark.parametrize("quality", [1, 5, 100])
+def test_the_public_quality_lies_below_the_other_where_there_is_one_below(quality):
+    header = unpack(codec.encode(PICTURE, OWNER, model=zoo.load("tiny"), quality=quality, hardened=True)).header
+    assert (header.quality, header.public_quality) == (quality, max(1, quality - codec.PUBLIC_BELOW))
+
+
+def test_another_public_quality_is_noticed_by_whoever_has_the_key(hardened):
+    with pytest.raises(FormatError, match="changed after sealing"):
+        codec.decode(changed(hardened, public_quality=39), OWNER, version=Version.FULL)
 
 
 # Keys

@@ -17,7 +17,8 @@ from psic_cli.errors import FormatError
 
 # A byte above 127 and a line break: a transfer that clears the eighth bit or rewrites line ends shows in the magic.
 MAGIC = b"\x8fPS\n"
-VERSION = 1
+VERSION = 2  # the highest; a file has the lowest that can say what it says:
+PLAIN, HARDENED = 1, 2
 
 CHECKSUM_BYTES = 4
 
@@ -36,6 +37,7 @@ class Section(IntEnum):
     ICC = 0x85
     EXIF = 0x86
     XMP = 0x87
+    REFINEMENT = 0x08
     SEALED = 0x7F
 
 
@@ -65,6 +67,11 @@ _OPEN_FILE = _Place(
 _INSIDE_SEAL = _Place(
     "the sealed part",
     must=frozenset({Section.Y_PRIVATE}),
+    may=frozenset({Section.EXIF, Section.XMP}),
+)
+_INSIDE_HARDENED = _Place(
+    "the sealed part of a hardened file",
+    must=frozenset({Section.REFINEMENT}),
     may=frozenset({Section.EXIF, Section.XMP}),
 )
 
@@ -113,15 +120,17 @@ def associated_data(source: bytes | Container) -> bytes:
     return source[: starts[Section.SEALED]]
 
 
-def pack_sections(sections: Mapping[Section, bytes]) -> bytes:
-    """The section list inside the seal: Y_PRIVATE, perhaps EXIF and XMP. `ValueError` for any other sections."""
-    _check_sections(sections, _INSIDE_SEAL)
+def pack_sections(sections: Mapping[Section, bytes], hardened: bool = False) -> bytes:
+    """The section list inside the seal: Y_PRIVATE, or REFINEMENT in a hardened file, perhaps EXIF and XMP. `ValueError`
+    for any other sections.
+    """
+    _check_sections(sections, _INSIDE_HARDENED if hardened else _INSIDE_SEAL)
     return _pack_list(sections)
 
 
-def unpack_sections(data: bytes) -> dict[Section, bytes]:
+def unpack_sections(data: bytes, hardened: bool = False) -> dict[Section, bytes]:
     """Read the section list inside the seal. `FormatError` as for `unpack`."""
-    sections, _ = _read_list(Reader(data), _INSIDE_SEAL)
+    sections, _ = _read_list(Reader(data), _INSIDE_HARDENED if hardened else _INSIDE_SEAL)
     return sections
 
 
@@ -131,7 +140,7 @@ def unpack_sections(data: bytes) -> dict[Section, bytes]:
 def _pack_start(header: Header) -> bytes:
     """Everything before the section list."""
     fields = pack_header(header)
-    return MAGIC + bytes((VERSION,)) + pack_varint(len(fields)) + fields
+    return MAGIC + bytes((HARDENED if header.is_hardened else PLAIN,)) + pack_varint(len(fields)) + fields
 
 
 def _pack_list(sections: Mapping[Section, bytes], stop_before: Section | None = None) -> bytes:
@@ -150,7 +159,7 @@ def _pack_list(sections: Mapping[Section, bytes], stop_before: Section | None = 
 def _read_file(data: bytes) -> tuple[Header, dict[Section, bytes], dict[Section, int]]:
     """Header, payloads, and the position of each section's id byte."""
     reader = _open(data)
-    header = read_header(reader.take(reader.varint()))
+    header = read_header(reader.take(reader.varint()), hardened=data[len(MAGIC)] == HARDENED)
     return header, *_read_list(reader, _file_place(header))
 
 

@@ -68,6 +68,20 @@ class TableSet:
         """The cumulative frequencies of one table without padding: int32 [sizes[table] + 2]."""
         return self.cumulative[table, : int(self.sizes[table]) + 2]
 
+    def bits(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """About how many bits each table takes for each of some values: [n_tables, values]. For an encoder's choices;
+        no decoder needs it.
+        """
+        costs = np.empty((len(self), len(values)))
+        for table in range(len(self)):
+            of_entries = -np.log2(np.diff(self.row(table)) / TOTAL)
+            entries = values - int(self.offsets[table])
+            beyond = np.maximum(entries - int(self.sizes[table]) + 1, -entries)  # 1 for the first outside
+            inside = beyond < 1
+            costs[table, inside] = of_entries[entries[inside]]
+            costs[table, ~inside] = of_entries[-1] + 2 * np.log2(2 * beyond[~inside])  # as an exp-Golomb code
+        return costs
+
     def to_arrays(self, prefix: str) -> dict[str, npt.NDArray[np.int32]]:
         """The three arrays under their names in weights.safetensors: `prefix` + ".cumulative", ".sizes", ".offsets"."""
         return {f"{prefix}.{name}": getattr(self, name) for name in _FIELDS}

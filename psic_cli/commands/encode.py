@@ -42,6 +42,14 @@ def encode(
     open_: Annotated[
         bool, typer.Option("--open", metavar="", help="Seal nothing: anybody may decode in full.")
     ] = False,
+    hardened: Annotated[
+        bool,
+        typer.Option(
+            "--hardened",
+            metavar="",
+            help="Nothing but the protected picture without the key, whatever decodes it; files are a third larger.",
+        ),
+    ] = False,
     force: options.Force = False,
     recursive: options.Recursive = False,
     jobs: options.Jobs = 2,
@@ -94,6 +102,8 @@ def encode(
 
     if open_ and condition is not None:
         raise UsageError("--open and --condition contradict each other", "an open file is sealed with no key")
+    if open_ and hardened:
+        raise UsageError("--open and --hardened contradict each other", "an open file keeps nothing from anybody")
     if not 0 <= strength <= 1:  # "nan" passes the parser's comparison
         raise UsageError(f"strength {strength} is not between 0 and 1")
     rules = batch.Rules(force, skip_existing, jobs, report)
@@ -130,11 +140,14 @@ def encode(
                 from psic_cli import codec
 
                 percent = round(100 * strength)
-                outcome.data = codec.encode(picture, secret, model=load(), quality=quality, strength=percent)
+                outcome.data = codec.encode(
+                    picture, secret, model=load(), quality=quality, strength=percent, hardened=hardened
+                )
             outcome.lap("encode")
             outcome.coded_bytes = len(outcome.data)
             outcome.words = f"{batch.rate_bpp(outcome):.2f} bpp"
-            outcome.facts = {"model": card.name, "quality": quality, "sealed": secret is not None}
+            facts = {"model": card.name, "quality": quality, "sealed": secret is not None, "hardened": hardened}
+            outcome.facts = facts
 
         return batch.run(todo, work, rules, standard, doing="encoding")
 

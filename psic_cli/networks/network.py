@@ -20,7 +20,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from psic_cli.networks.cltg import QUALITY, at_full_strength, of_full
 from psic_cli.networks.config import NetworkConfig
@@ -39,10 +38,10 @@ from psic_cli.networks.guide import Guide
 from psic_cli.networks.integer_layers import WEIGHT_BITS, IntegerConv2d
 from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.networks.strips import in_strips
+from psic_cli.networks.thumbnails import enlarged, is_large, thumbnail
 from psic_cli.networks.transforms import STRIDE, Analysis, ConditionalSynthesis, Synthesis
 
 PICTURE_MULTIPLE = 64  # pixels per z cell: pictures are padded to a multiple of it
-THUMBNAIL = 320  # pixels: shorter side of the largest pictures whose shield is not drawn on a thumbnail
 AnySynthesis = TypeVar("AnySynthesis", bound=Synthesis)
 SYMBOL_MAX = 2**15 - 1  # of a latent symbol; the encoder clamps
 
@@ -266,6 +265,18 @@ class PsicNetwork(nn.Module):
         y_hat = (symbols + mean / 2**MEAN_BITS) * self.scaling.inverse_gain(level)
         return torch.cat([y_hat, symbols[:, self.config.public :]], dim=1)
 
+    def beyond(self, y: Tensor, y_hat: Tensor, level: Tensor) -> Tensor:
+        """How far real y lies from y_hat of the same picture or another, in steps of a level: [B, latents, h, w]."""
+        return self._scaled(y, level) - y_hat[:, : self.config.latents] / self.scaling.inverse_gain(level)
+
+    def refined(self, y_hat: Tensor, distance: Tensor, sealed: Tensor, level: Tensor) -> Tensor:
+        """y_hat, and that distance from it, in steps of a level [B, latents, h, w], as one y_hat.
+
+        sealed: [B, private, h, w], what tells the synthesis that it has the sealed latents.
+        """
+        moved = y_hat[:, : self.config.latents] + distance * self.scaling.inverse_gain(level)
+        return torch.cat([moved, sealed], dim=1)
+
     def picture(self, y_hat: Tensor, condition: Tensor, height: int, width: int) -> Tensor:
         """y_hat and conditions [B, 4] (see cltg.Condition) -> x_hat [B, 3, height, width], not clamped."""
         if not is_protected(condition):
@@ -327,22 +338,3 @@ def _rounded(scaled: Tensor, mean: Tensor) -> Tensor:
 def is_protected(condition: Tensor) -> bool:
     """Whether conditions [B, 4] ask for a shield."""
     return bool(condition[:, 0].any()) and not bool(condition[:, 1].any())
-
-
-def is_large(short_side: int) -> bool:
-    """Whether what protects a picture of that size, in pixels, is drawn on a thumbnail."""
-    return short_side > THUMBNAIL
-
-
-def thumbnail(x: Tensor) -> Tensor:
-    """Pictures [B, 3, H, W], clamped and shrunk until their shorter side is THUMBNAIL."""
-    factor = THUMBNAIL / min(x.shape[-2:])
-    height, width = (round(side * factor) for side in x.shape[-2:])
-    small = F.interpolate(x.clamp(0, 1), (height, width), mode="bicubic", antialias=True, align_corners=False)
-    return small.clamp(0, 1)
-
-
-def enlarged(drawn: Tensor, height: int, width: int) -> Tensor:
-    """What was drawn on a thumbnail, at the size of the picture: [B, 3, height, width]."""
-    drawn = drawn.contiguous()  # torch takes twice as long with the channels last
-    return F.interpolate(drawn, (height, width), mode="bicubic", align_corners=False)

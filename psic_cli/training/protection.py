@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psic_cli.networks.network import THUMBNAIL, thumbnail
+from psic_cli.networks.thumbnails import THUMBNAIL, thumbnail
 from psic_cli.networks.visibility import visible
 from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS

@@ -28,23 +28,29 @@ def header_bytes(
     height: bytes = b"\x05",
     quality: int = 50,
     strength: int = 100,
+    public_quality: int | None = None,
     name: bytes = b"m",
     name_length: int | None = None,
     rest: bytes = WEIGHTS_HASH,
 ) -> bytes:
+    public = b"" if public_quality is None else bytes((public_quality,))
     length = len(name) if name_length is None else name_length
-    return bytes((flags,)) + width + height + bytes((quality, strength, length)) + name + rest
+    return bytes((flags,)) + width + height + bytes((quality, strength)) + public + bytes((length,)) + name + rest
 
 
 def section(number: int, payload: bytes = b"") -> bytes:
     return bytes((number,)) + pack_varint(len(payload)) + payload
 
 
-Z, Y_PUBLIC, Y_PRIVATE, SEAL = (section(number) for number in (0x01, 0x02, 0x03, 0x7F))
+Z, Y_PUBLIC, Y_PRIVATE, REFINEMENT, SEAL = (section(number) for number in (0x01, 0x02, 0x03, 0x08, 0x7F))
 
 
-def file_of(*sections: bytes, header: bytes | None = None, count: bytes | None = None, after: bytes = b"") -> bytes:
+def file_of(
+    *sections: bytes, header: bytes | None = None, count: bytes | None = None, after: bytes = b"", version: int = 1
+) -> bytes:
     """A file put together by hand, its checksum right."""
     fields = header_bytes() if header is None else header
     number = pack_varint(len(sections)) if count is None else count
-    return with_checksum(MAGIC + b"\x01" + pack_varint(len(fields)) + fields + number + b"".join(sections) + after)
+    return with_checksum(
+        MAGIC + bytes((version,)) + pack_varint(len(fields)) + fields + number + b"".join(sections) + after
+    )

@@ -144,7 +144,8 @@ def tables_of(tensors: dict[str, Tensor], prefix: str) -> list[second_reader.Tab
 class Integers:
     z: list[int]
     y_public: list[int]
-    y_private: list[int] | None  # without the key of a sealed file
+    y_private: list[int] | None  # not without the key of a sealed file, and not in a hardened one
+    refinement: list[int] | None = None  # of a hardened file, with the key
 
 
 def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: bytes | None = None) -> Integers:
@@ -154,12 +155,13 @@ def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: byt
     sections = dict(file.sections)
     if file.sealed and secret is not None:
         assert file.associated_data is not None
-        sections |= second_reader.open_seal(secret, sections["SEALED"], file.associated_data)
+        hardened = file.public_quality is not None
+        sections |= second_reader.open_seal(secret, sections["SEALED"], file.associated_data, hardened)
     tensors, sizes = read_tensors(weights), card["network"]
     rows, columns = -(-file.height // 64), -(-file.width // 64)
 
     levels = tensors["scaling.offset"].shape[0]
-    level = level_of(file.quality, min(file.height, file.width), sizes)
+    level = level_of(file.public_quality or file.quality, min(file.height, file.width), sizes)
     channels = range(sizes["hyper_latents"])
     first = (level * sizes["z_bands"] // levels) * len(channels)
     indexes_of_z = [first + channel for channel in channels for _ in range(rows * columns)]
@@ -199,7 +201,25 @@ def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: byt
     if "Y_PRIVATE" in sections:
         read(sealed, sections["Y_PRIVATE"])
         private = [symbols[c][i][j] for c, i, j in sealed]
-    return Integers(z, [v for plane in symbols[:public_count] for row in plane for v in row], private)
+    steps_of_all = None
+    if "REFINEMENT" in sections:
+        known, indexes = ([planes[c][i][j] for c, i, j in cells] for planes in (symbols, index))
+        found = decode_refinement(sections["REFINEMENT"], known, indexes, tables)
+        steps_of_all = [step for step, _ in found]
+    return Integers(z, [v for plane in symbols[:public_count] for row in plane for v in row], private, steps_of_all)
+
+
+def decode_refinement(
+    payload: bytes, symbols: Sequence[int], indexes: Sequence[int], tables: Sequence[second_reader.Table]
+) -> list[tuple[int, int]]:
+    """For each symbol its step, and what is added to that, in sixteenths."""
+    require(len(payload) >= 96, "the refinement is too short")
+    table_of, shift_of = payload[0:96:2], payload[1:96:2]
+    require(max(table_of) <= 63 and max(shift_of) <= 15 and not any(shift_of[0::3]), "a table or a shift is too large")
+    classes = [3 * (k // 4) + min(abs(s), 2) for s, k in zip(symbols, indexes, strict=True)]
+    steps = second_reader.decode_symbols(payload[96:], [table_of[c] for c in classes], tables)
+    signs = [(s > 0) - (s < 0) for s in symbols]
+    return [(step, -sign * shift_of[c]) for step, sign, c in zip(steps, signs, classes, strict=True)]
 
 
 def sha256(symbols: Sequence[int]) -> str:

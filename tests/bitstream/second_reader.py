@@ -20,12 +20,14 @@ SECTIONS = {
     0x85: "ICC",
     0x86: "EXIF",
     0x87: "XMP",
+    0x08: "REFINEMENT",
     0x7F: "SEALED",
 }
 MUST_AND_MAY = {
     "sealed file": ({"Z", "Y_PUBLIC", "SEALED"}, {"ALPHA", "ICC"}),
     "open file": ({"Z", "Y_PUBLIC", "Y_PRIVATE"}, {"ALPHA", "ICC", "EXIF", "XMP"}),
     "inside the seal": ({"Y_PRIVATE"}, {"EXIF", "XMP"}),
+    "inside the seal of a hardened file": ({"REFINEMENT"}, {"EXIF", "XMP"}),
 }
 
 
@@ -77,6 +79,7 @@ class File:
     height: int
     quality: int
     strength: int
+    public_quality: int | None  # of a hardened file
     model: str
     weights_hash: bytes
     sections: dict[str, bytes]
@@ -94,7 +97,8 @@ def crc32(data: bytes) -> int:
 
 def read_file(data: bytes) -> File:
     require(data[:4] == bytes((0x8F, 0x50, 0x53, 0x0A)), "another magic")
-    require(data[4:5] == b"\x01", "another version")
+    require(data[4:5] in (b"\x01", b"\x02"), "another version")
+    hardened = data[4] == 2
     require(len(data) >= 9 and struct.pack("<I", crc32(data[:-4])) == data[-4:], "the checksum differs")
     body = Bytes(data[:-4])
     body.take(5)
@@ -102,6 +106,7 @@ def read_file(data: bytes) -> File:
     flags = header.number()
     width, height = header.varint(), header.varint()
     quality, strength = header.number(), header.number()
+    public_quality = header.number() if hardened else None
     name = header.take(header.number())
     weights_hash = header.take(8)
     header.finish()
@@ -112,6 +117,8 @@ def read_file(data: bytes) -> File:
         1 <= len(name) <= 32 and set(name) <= set(b"abcdefghijklmnopqrstuvwxyz0123456789-"), "the name is malformed"
     )
     sealed = bool(flags & 1)
+    require(public_quality is None or 1 <= public_quality <= 100, "the public quality is out of range")
+    require(sealed or not hardened, "a hardened file is not sealed")
     sections, starts = read_list(body, "sealed file" if sealed else "open file")
     return File(
         sealed=sealed,
@@ -120,6 +127,7 @@ def read_file(data: bytes) -> File:
         height=height,
         quality=quality,
         strength=strength,
+        public_quality=public_quality,
         model=name.decode("ascii"),
         weights_hash=weights_hash,
         sections=sections,
@@ -153,7 +161,7 @@ def read_list(source: Bytes, place: str) -> tuple[dict[str, bytes], dict[str, in
 # Section 5: the seal
 
 
-def open_seal(secret: bytes, payload: bytes, associated_data: bytes) -> dict[str, bytes]:
+def open_seal(secret: bytes, payload: bytes, associated_data: bytes, hardened: bool = False) -> dict[str, bytes]:
     """The sections inside the seal, by name."""
     require(len(payload) >= 36, "the seal is too short")
     salt, check, ciphertext, tag = payload[:16], payload[16:20], payload[20:-16], payload[-16:]
@@ -166,7 +174,7 @@ def open_seal(secret: bytes, payload: bytes, associated_data: bytes) -> dict[str
     blocks = range(0, len(ciphertext), 64)
     stream = b"".join(chacha20_block(derived[:32], 1 + number) for number in range(len(blocks)))
     plaintext = bytes(a ^ b for a, b in zip(ciphertext, stream, strict=False))
-    return read_list(Bytes(plaintext), "inside the seal")[0]
+    return read_list(Bytes(plaintext), "inside the seal of a hardened file" if hardened else "inside the seal")[0]
 
 
 def hkdf_sha256(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:

@@ -19,6 +19,10 @@ SEALED = Container(
     Header(4000, 3000, 50, 100, "psic-base", WEIGHTS_HASH, sealed=True),
     {Section.Z: b"zzzz", Section.Y_PUBLIC: b"public!!", Section.ICC: b"colours", Section.SEALED: bytes(range(40))},
 )
+HARDENED = Container(
+    Header(320, 200, 50, 100, "m", WEIGHTS_HASH, sealed=True, public_quality=40),
+    {Section.Z: b"zzzz", Section.Y_PUBLIC: b"public!!", Section.SEALED: bytes(range(40))},
+)
 OPEN = Container(
     Header(1, 2**18, 1, 0, "m", WEIGHTS_HASH, sealed=False, grey=True),
     {
@@ -41,6 +45,7 @@ def with_checksum(body: bytes) -> bytes:
 @st.composite
 def headers(draw: st.DrawFn, sealed: bool | None = None) -> Header:
     width = draw(st.integers(1, header.MAX_SIDE))
+    is_sealed = draw(st.booleans()) if sealed is None else sealed
     return Header(
         width=width,
         height=draw(st.integers(1, min(header.MAX_SIDE, header.MAX_PIXELS // width))),
@@ -48,8 +53,9 @@ def headers(draw: st.DrawFn, sealed: bool | None = None) -> Header:
         strength=draw(st.integers(0, 100)),
         model=draw(st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=32)),
         weights_hash=draw(st.binary(min_size=8, max_size=8)),
-        sealed=draw(st.booleans()) if sealed is None else sealed,
+        sealed=is_sealed,
         grey=draw(st.booleans()),
+        public_quality=draw(st.none() | st.integers(1, 100)) if is_sealed else None,
     )
 
 

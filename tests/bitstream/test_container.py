@@ -1,5 +1,6 @@
 """The container: what goes in comes out, and whatever is not exactly a .psic file is refused."""
 
+import functools
 import tracemalloc
 
 import pytest
@@ -19,10 +20,10 @@ from psic_cli.bitstream.container import (
 from psic_cli.bitstream.header import Header
 from psic_cli.bitstream.reader import pack_varint
 from psic_cli.errors import FormatError
-from tests.bitstream.handmade import SEAL, Y_PRIVATE, Y_PUBLIC, Z, file_of, header_bytes, refusal, section
-from tests.bitstream.strategies import OPEN, SEALED, WEIGHTS_HASH, containers, with_checksum
+from tests.bitstream.handmade import REFINEMENT, SEAL, Y_PRIVATE, Y_PUBLIC, Z, file_of, header_bytes, refusal, section
+from tests.bitstream.strategies import HARDENED, OPEN, SEALED, WEIGHTS_HASH, containers, with_checksum
 
-BOTH = pytest.mark.parametrize("container", [SEALED, OPEN], ids=["sealed", "open"])
+ALL = pytest.mark.parametrize("container", [SEALED, OPEN, HARDENED], ids=["sealed", "open", "hardened"])
 
 
 # Round trips
@@ -77,14 +78,14 @@ def test_a_sealed_file_costs_at_most_96_bytes_beyond_its_symbols():
 # Damage
 
 
-@BOTH
+@ALL
 def test_a_file_cut_anywhere_is_refused(container):
     data = pack(container)
     for length in range(len(data)):
         refusal(data[:length])
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("change", [0x01, 0x80, 0xFF])
 def test_any_changed_byte_is_refused(container, change):
     data = pack(container)
@@ -92,7 +93,7 @@ def test_any_changed_byte_is_refused(container, change):
         refusal(data[:position] + bytes((data[position] ^ change,)) + data[position + 1 :])
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("added", [b"\x00", b"\n", bytes(100), b"twice"])
 def test_bytes_behind_the_file_are_refused(container, added):
     refusal(pack(container) + added)
@@ -102,7 +103,7 @@ def test_two_files_in_a_row_are_refused():
     refusal(pack(SEALED) * 2)
 
 
-@BOTH
+@ALL
 @given(st.data())
 def test_an_edited_file_with_a_right_checksum_is_read_exactly_or_refused(container, data):
     body = bytearray(pack(container)[:-4])
@@ -153,7 +154,7 @@ def test_a_file_sent_as_text_is_recognised(sent):
 
 
 def test_a_newer_version_is_named_whatever_follows_it():
-    for version in (2, 10, 255):
+    for version in (3, 10, 255):
         error = refusal(MAGIC + bytes((version,)) + b"anything")
         assert f"format version {version}" in str(error)
         assert "newer" in str(error.hint)
@@ -252,11 +253,40 @@ def test_nothing_is_allocated_for_a_length_that_lies():
         (b"\x02" + Y_PRIVATE + SEAL, "SEALED is out of place in the sealed part"),
         (b"\x01" + Y_PRIVATE + b"\x00", "left over after the last section: 1"),
         (b"\x02" + Y_PRIVATE, "announced"),
-        (b"\x02" + Y_PRIVATE + section(0x08), "needs section 0x08"),
+        (b"\x02" + Y_PRIVATE + section(0x09), "needs section 0x09"),
+        (b"\x02" + Y_PRIVATE + REFINEMENT, "REFINEMENT is out of place in the sealed part"),
     ],
 )
 def test_a_wrong_list_inside_the_seal_is_refused(data, words):
     assert words in str(refusal(data, unpack_sections))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x00", "REFINEMENT is missing"),
+        (b"\x01" + Y_PRIVATE, "Y_PRIVATE is out of place in the sealed part of a hardened file"),
+    ],
+)
+def test_a_wrong_list_inside_the_seal_of_a_hardened_file_is_refused(data, words):
+    assert words in str(refusal(data, functools.partial(unpack_sections, hardened=True)))
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (header_bytes(public_quality=0), "public quality 0 is not a whole number from 1 to 100"),
+        (header_bytes(public_quality=101), "public quality 101 is not a whole number from 1 to 100"),
+        (header_bytes(flags=0, public_quality=40), "a hardened file is sealed"),
+        (header_bytes(), "bytes announced"),  # the field is missing: what follows is taken for it
+    ],
+)
+def test_a_wrong_header_of_a_hardened_file_is_refused(header, words):
+    assert words in str(refusal(file_of(Z, Y_PUBLIC, SEAL, header=header, version=2)))
+
+
+def test_a_file_that_is_not_hardened_has_no_public_quality():
+    assert refusal(file_of(Z, Y_PUBLIC, SEAL, header=header_bytes(public_quality=40)))
 
 
 @pytest.mark.parametrize("missing", [Section.Z, Section.Y_PUBLIC, Section.SEALED])

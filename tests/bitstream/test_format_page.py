@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from psic_cli import bitstream, keys
-from psic_cli.bitstream import container, entropy, header, reader, tables
+from psic_cli.bitstream import container, entropy, header, reader, refinement, tables
 from psic_cli.bitstream.container import Section
 from psic_cli.bitstream.entropy import encode_symbols
 from tests.bitstream import second_reader
@@ -29,12 +29,13 @@ def chapter(number: int) -> str:
         (1, f"largest value is {reader.MAX_VARINT}"),
         (1, f"`300` is `{' '.join(f'0x{byte:02x}' for byte in reader.pack_varint(300))}`"),
         (2, "`" + " ".join(f"0x{byte:02x}" for byte in container.MAGIC) + "`"),
-        (2, f"| format version | 1 byte | {container.VERSION} |"),
+        (2, f"| format version | 1 byte | {container.PLAIN}, or {container.HARDENED} in a hardened file |"),
         (2, f"| checksum | {container.CHECKSUM_BYTES} bytes |"),
         (3, f"| width | varint | 1..{header.MAX_SIDE} pixels |"),
         (3, f"| height | varint | 1..{header.MAX_SIDE} pixels; width * height is at most {header.MAX_PIXELS} |"),
         (3, f"| quality | 1 byte | {header.MIN_QUALITY}..{header.MAX_QUALITY} |"),
         (3, f"| shield strength | 1 byte | 0..{header.MAX_STRENGTH} percent |"),
+        (3, f"| public quality | 1 byte | {header.MIN_QUALITY}..{header.MAX_QUALITY}; in a hardened file alone |"),
         (3, f"| name length | 1 byte | 1..{header.MAX_MODEL_NAME} |"),
         (3, f"| weights hash | {header.WEIGHTS_HASH_BYTES} bytes |"),
         (3, f"S = max({header.SMALLEST_SIDE}, E) t = min(max({header.SMALLEST_SIDE}, s), S)"),
@@ -45,6 +46,9 @@ def chapter(number: int) -> str:
         (5, f"secret is {keys.SECRET_BYTES} random bytes"),
         (5, "`psic seal v1`"),
         (6, f"Symbols lie in -{entropy.MAX_SYMBOL}..{entropy.MAX_SYMBOL}."),
+        (6, f"for classes 0 to {refinement.CLASSES - 1}: table (1 byte, 0..{tables.N_SCALES - 1})"),
+        (6, f"shift (1 byte, 0..{refinement.MAX_SHIFT})"),
+        (6, f"{refinement.MAGNITUDES} * (k // {refinement.INDEXES}) + min(|s|, {refinement.MAGNITUDES - 1})"),
         (7, f"c[s + 1] = {tables.TOTAL}, then {tables.TOTAL}"),
         (7, f"lie in -{tables.MAX_IN_TABLE}..{tables.MAX_IN_TABLE}."),
         (7, f"at most {tables.MAX_TABLES} tables"),
@@ -54,6 +58,7 @@ def chapter(number: int) -> str:
         (9, f"{entropy.ESCAPE_CLASSES} entries: c[k] = 2^24 - (2^24 >> k) for k = 0..21, and c[22] = 2^24"),
         (11, f"a format version above {container.VERSION}"),
         (11, f"a seal shorter than {keys.SEAL_BYTES} bytes"),
+        (11, f"a refinement shorter than {2 * refinement.CLASSES} bytes; a table above {tables.N_SCALES - 1}"),
         (11, f"a symbol beyond {entropy.MAX_SYMBOL}"),
     ],
 )
@@ -76,11 +81,11 @@ def test_every_link_inside_the_page_has_a_target():
 
 
 def test_the_table_of_sections_is_the_one_of_the_code():
-    rows = re.findall(r"^\| `0x(..)` \| (\w+) \| .* \| (\S+) \| (\S+) \| (\S+) \|$", chapter(4), re.MULTILINE)
+    rows = re.findall(r"^\| `0x(..)` \| (\w+) \| .* \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|$", chapter(4), re.MULTILINE)
     assert [(int(number, 16), name) for number, name, *_ in rows] == [
         (int(section), section.name) for section in Section
     ]
-    places = (container._SEALED_FILE, container._OPEN_FILE, container._INSIDE_SEAL)
+    places = (container._SEALED_FILE, container._OPEN_FILE, container._INSIDE_SEAL, container._INSIDE_HARDENED)
     for _, name, *words_in_row in rows:
         for place, word in zip(places, words_in_row, strict=True):
             section = Section[name]

@@ -21,7 +21,7 @@ from psic_cli.bitstream.reader import pack_varint
 from psic_cli.errors import FormatError
 from tests.bitstream import second_reader
 from tests.bitstream.second_reader import Refused
-from tests.bitstream.strategies import OPEN, SEALED, containers, headers, messages, with_checksum
+from tests.bitstream.strategies import HARDENED, OPEN, SEALED, containers, headers, messages, with_checksum
 
 SECRET = bytes(range(32))
 SALT = bytes(range(100, 116))
@@ -47,11 +47,12 @@ def test_files_mean_the_same_to_both(container):
     )
     assert (file.model, file.weights_hash) == (header.model, header.weights_hash)
     assert (file.sealed, file.grey) == (header.sealed, header.grey)
+    assert file.public_quality == header.public_quality
     assert file.sections == {section.name: payload for section, payload in container.sections.items()}
     assert file.associated_data == (associated_data(data) if header.sealed else None)
 
 
-@pytest.mark.parametrize("container", [SEALED, OPEN], ids=["sealed", "open"])
+@pytest.mark.parametrize("container", [SEALED, OPEN, HARDENED], ids=["sealed", "open", "hardened"])
 @given(st.data())
 def test_edited_files_are_refused_by_both_or_by_none(container, data):
     body = bytearray(pack(container)[:-4])
@@ -61,10 +62,10 @@ def test_edited_files_are_refused_by_both_or_by_none(container, data):
     assert read_by_package(with_checksum(bytes(body))) == read_by_second_reader(with_checksum(bytes(body)))
 
 
-SOME_IDS = st.sampled_from([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x7E, 0x7F, 0x80, 0x85, 0x86, 0x87, 0x90, 0xFE])
+SOME_IDS = st.sampled_from([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x08, 0x7E, 0x7F, 0x80, 0x85, 0x86, 0x87, 0x90, 0xFE])
 
 
-@pytest.mark.parametrize("container", [SEALED, OPEN], ids=["sealed", "open"])
+@pytest.mark.parametrize("container", [SEALED, OPEN, HARDENED], ids=["sealed", "open", "hardened"])
 @given(st.sets(SOME_IDS), st.booleans())
 def test_section_lists_are_refused_by_both_or_by_none(container, numbers, sort):
     file = pack(container)
@@ -123,22 +124,24 @@ def test_the_second_reader_refuses_another_key_and_any_change():
 def test_a_whole_sealed_file_is_read_to_the_last_symbol(header, z, public, private):
     z_data, public_data, private_data = (encode_symbols(m.symbols, m.indexes, m.tables) for m in (z, public, private))
     clear = {Section.Z: z_data, Section.Y_PUBLIC: public_data}
-    inside = pack_sections({Section.Y_PRIVATE: private_data})
+    section = Section.REFINEMENT if header.is_hardened else Section.Y_PRIVATE
+    inside = pack_sections({section: private_data}, header.is_hardened)
     sealed = keys.seal(SECRET, inside, associated_data(Container(header, clear)))
     data = pack(Container(header, {**clear, Section.SEALED: sealed}))
 
     file = second_reader.read_file(data)
     assert file.associated_data is not None
-    opened = second_reader.open_seal(SECRET, file.sections["SEALED"], file.associated_data)
+    opened = second_reader.open_seal(SECRET, file.sections["SEALED"], file.associated_data, header.is_hardened)
     for payload, message in (
         (file.sections["Z"], z),
         (file.sections["Y_PUBLIC"], public),
-        (opened["Y_PRIVATE"], private),
+        (opened[section.name], private),
     ):
         tables = message.tables
         plain = second_reader.tables_of(tables.cumulative.tolist(), tables.sizes.tolist(), tables.offsets.tolist())
         assert second_reader.decode_symbols(payload, message.indexes, plain) == message.symbols
 
     ours = unpack(data)
-    reopened = unpack_sections(keys.open_sealed(SECRET, ours.sections[Section.SEALED], associated_data(data)))
-    assert decode_symbols(reopened[Section.Y_PRIVATE], private.indexes, private.tables).tolist() == private.symbols
+    plaintext = keys.open_sealed(SECRET, ours.sections[Section.SEALED], associated_data(data))
+    reopened = unpack_sections(plaintext, header.is_hardened)
+    assert decode_symbols(reopened[section], private.indexes, private.tables).tolist() == private.symbols

@@ -41,6 +41,19 @@ def test_info_as_json_adds_up(sealed, unsealed):
         assert len(bytes.fromhex(facts["weights_hash"])) == 8
 
 
+def test_info_tells_a_hardened_file_from_others(folder, sealed, photo, key):
+    assert psic("encode", "-m", "tiny", "--hardened", "--condition", key, photo, "-o", "hard.psic").code == 0
+    text = psic("info", "hard.psic").stdout
+    assert "50 of 100, 40 without the key" in text
+    assert "it is hardened" in text
+    facts = json.loads(psic("info", "--json", "--symbols", "--condition", key, "hard.psic"))
+    assert (facts["format_version"], facts["hardened"], facts["public_quality"]) == (2, True, 40)
+    assert [section["name"] for section in facts["sealed_sections"]] == ["refinement"]
+    assert set(facts["symbols"]) == {"z", "y_public", "refinement"}
+    facts = json.loads(psic("info", "--json", sealed))
+    assert (facts["format_version"], facts["hardened"], facts["public_quality"]) == (1, False, 50)
+
+
 def test_info_reads_a_pipe_and_several_files(sealed, unsealed):
     piped = json.loads(psic("info", "--json", stdin=sealed.read_bytes()))
     named = json.loads(psic("info", "--json", sealed))

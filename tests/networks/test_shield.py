@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from psic_cli.networks.cltg import Condition
-from psic_cli.networks.network import THUMBNAIL, PsicNetwork, enlarged, thumbnail
+from psic_cli.networks.network import PsicNetwork
+from psic_cli.networks.thumbnails import THUMBNAIL, enlarged, thumbnail
 from tests.networks.guides import untrained_guide
 from tests.networks.test_network import SMALL, loaded, network
 

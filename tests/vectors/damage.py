@@ -1,0 +1,186 @@
+"""Frozen files with one thing wrong each, made of good ones: what every later psic must refuse, and why."""
+
+from __future__ import annotations
+
+import io
+import random
+import zlib
+from dataclasses import dataclass
+from unittest import mock
+
+from PIL import Image
+
+from psic_cli import codec, keys, zoo
+from psic_cli.bitstream import entropy
+from psic_cli.bitstream.container import Container, Section, associated_data, pack, pack_sections, unpack
+from psic_cli.bitstream.entropy import encode_symbols
+from psic_cli.bitstream.reader import pack_varint
+from psic_cli.bitstream.refinement import CLASSES
+from psic_cli.codec import Version
+from tests.vectors.sources import FACE, ICC, OWNER, SAMPLES, ramp
+
+
+def with_checksum(body: bytes) -> bytes:
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def with_section(data: bytes, number: int, payload: bytes) -> bytes:
+    """An open file with one more section behind its last one."""
+    start = 6 + data[5]  # of the section list, whose count is one byte
+    last = bytes((number,)) + pack_varint(len(payload)) + payload
+    return with_checksum(data[:start] + bytes((data[start] + 1,)) + data[start + 1 : -4] + last)
+
+
+def with_payload(data: bytes, section: Section, payload: bytes) -> bytes:
+    """The file with another payload in one of its sections; nothing is sealed anew."""
+    container = unpack(data)
+    return pack(Container(container.header, {**container.sections, section: payload}))
+
+
+def with_refinement(data: bytes, payload: bytes) -> bytes:
+    """A hardened file with another refinement, sealed soundly."""
+    container = unpack(data)
+    sections: dict[Section, bytes] = {s: p for s, p in container.sections.items() if s != Section.SEALED}
+    inside = pack_sections({Section.REFINEMENT: payload}, hardened=True)
+    sealed = keys.seal(OWNER, inside, associated_data(Container(container.header, sections)), bytes(16))
+    return with_payload(data, Section.SEALED, sealed)
+
+
+def with_bit_flipped(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes((data[position] ^ 0x10,)) + data[position + 1 :]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One bad file: what a decode of it must raise. key: owner | stranger | none."""
+
+    about: str
+    data: bytes
+    error: str
+    says: str
+    version: Version = Version.PROTECTED
+    key: str = "none"
+
+
+def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
+    sealed, plain, full = good["sealed"], good["open"], Version.FULL
+    parts, here = unpack(sealed), model.card.weights_hash
+    seal, noise = parts.sections[Section.SEALED], random.Random(2).randbytes
+    z_tables = codec._z_tables(
+        (6, 1, 1), codec._level(parts.header.quality, parts.header.short_side, model), model.network
+    )
+    far_z = encode_symbols([0] * 5 + [128], z_tables, model.z_tables)
+    start = sealed.index(here)
+    other_weights = with_checksum(sealed[:start] + b"otherone" + sealed[start + 8 : -4])
+    other_model = with_checksum(plain.replace(b"\x04tiny", b"\x04gone", 1)[:-4])
+    height = plain.index(b"\x40\x30", 6) + 1
+    taller = with_checksum(plain[:height] + b"\x7f" + plain[height + 1 : -4])
+    bad_list = Container(parts.header, {s: p for s, p in parts.sections.items() if s != Section.SEALED})
+    resealed = keys.seal(OWNER, b"\x01\x03", associated_data(bad_list), bytes(16))
+    words = parts.sections[Section.Y_PUBLIC]
+    far_y = pack_varint(len(words_beyond_symbols(model))) + words_beyond_symbols(model)
+    png = Image.fromarray(ramp(49, 64))
+    return {
+        "empty": Broken("no bytes at all", b"", "FormatError", "is empty"),
+        "png": Broken("another kind of file", (SAMPLES / "one_pixel.png").read_bytes(), "FormatError", "not a .psic"),
+        "truncated": Broken("its last third is missing", sealed[: len(sealed) * 2 // 3], "FormatError", "checksum"),
+        "cut-in-header": Broken("eight bytes", sealed[:8], "FormatError", "damaged"),
+        "trailing-byte": Broken("one byte too many", sealed + b"\0", "FormatError", "checksum"),
+        "flipped-bit": Broken("one bit differs", with_bit_flipped(sealed, 200), "FormatError", "checksum"),
+        "newer-version": Broken("format version 3", sealed[:4] + b"\x03" + sealed[5:], "FormatError", "version 3"),
+        "not-hardened": Broken(
+            "a hardened file's version alone",
+            with_checksum(sealed[:4] + b"\x02" + sealed[5:-4]),
+            "FormatError",
+            "damaged",
+        ),
+        "refinement-cut": Broken(
+            "a hardened file's steps are missing",
+            with_refinement(good["hardened"], bytes(2 * CLASSES - 1)),
+            "FormatError",
+            "refinement is damaged",
+            full,
+            "owner",
+        ),
+        "refinement-table": Broken(
+            "a hardened file asks for table 64",
+            with_refinement(good["hardened"], b"\x40" + bytes(2 * CLASSES)),
+            "FormatError",
+            "refinement is damaged",
+            full,
+            "owner",
+        ),
+        "required-section": Broken("an unknown one", with_section(plain, 0x10, b"?"), "FormatError", "section 0x10"),
+        "other-weights": Broken("of a model not here", other_weights, "ModelError", b"otherone".hex()),
+        "other-model": Broken("of a model not here", other_model, "ModelError", "gone"),
+        "wrong-key": Broken("a sound file", sealed, "ConditionError", "does not fit", full, "stranger"),
+        "no-key": Broken("a sound file", sealed, "ConditionError", "need the key", Version.MACHINE),
+        "z-too-large": Broken("a z of 128", with_payload(plain, Section.Z, far_z), "FormatError", "outside -127..127"),
+        "z-garbage": Broken("random z", with_payload(sealed, Section.Z, noise(24)), "FormatError", "damaged"),
+        "z-empty": Broken("no z", with_payload(sealed, Section.Z, b""), "FormatError", "damaged"),
+        "y-garbage": Broken(
+            "random y", with_payload(sealed, Section.Y_PUBLIC, b"\x64" + noise(200)), "FormatError", "damaged"
+        ),
+        "y-steps": Broken(
+            "a first step longer than all",
+            with_payload(sealed, Section.Y_PUBLIC, b"\x64abcd"),
+            "FormatError",
+            "announced",
+        ),
+        "y-empty": Broken("no y", with_payload(sealed, Section.Y_PUBLIC, b""), "FormatError", "damaged"),
+        "y-cut": Broken("y ends early", with_payload(sealed, Section.Y_PUBLIC, words[:-4]), "FormatError", "damaged"),
+        "y-odd-bytes": Broken("y of 3 bytes", with_payload(sealed, Section.Y_PUBLIC, b"\3abc"), "FormatError", "words"),
+        "y-too-large": Broken(
+            "a y beyond 2^20", with_payload(plain, Section.Y_PUBLIC, far_y), "FormatError", "damaged"
+        ),
+        "taller": Broken("the header says 127 rows", taller, "FormatError", "damaged"),
+        "alpha-size": Broken("49 rows", with_payload(plain, Section.ALPHA, png_bytes(png)), "FormatError", "alpha"),
+        "alpha-mode": Broken(
+            "alpha in colour",
+            with_payload(plain, Section.ALPHA, png_bytes(Image.fromarray(FACE[:48, :64]))),
+            "FormatError",
+            "alpha",
+        ),
+        "alpha-garbage": Broken(
+            "alpha is no PNG", with_payload(plain, Section.ALPHA, noise(99)), "FormatError", "alpha"
+        ),
+        "seal-flipped": Broken(
+            "a bit of the ciphertext differs",
+            with_payload(sealed, Section.SEALED, with_bit_flipped(seal, 40)),
+            "FormatError",
+            "sealed section is damaged",
+            full,
+            "owner",
+        ),
+        "seal-short": Broken(
+            "a seal of 35 bytes", with_payload(sealed, Section.SEALED, seal[:35]), "FormatError", "short", full, "owner"
+        ),
+        "seal-malformed": Broken(
+            "sealed soundly, but the list inside is cut",
+            with_payload(sealed, Section.SEALED, resealed),
+            "FormatError",
+            "damaged",
+            full,
+            "owner",
+        ),
+        "public-changed": Broken(
+            "the public part was changed after sealing",
+            with_payload(sealed, Section.ICC, ICC),
+            "FormatError",
+            "changed after sealing",
+            full,
+            "owner",
+        ),
+    }
+
+
+def words_beyond_symbols(model: zoo.Model) -> bytes:
+    """A payload whose first symbol decodes to more than 2^20; nothing in the package would write it."""
+    with mock.patch.object(entropy, "MAX_SYMBOL", 2**20 + 1):
+        return encode_symbols([2**20 + 1] + [0] * (14 * 16 - 1), [30] * (14 * 16), model.y_tables)
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
