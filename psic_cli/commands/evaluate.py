@@ -35,6 +35,7 @@ def evaluate(
         str, typer.Option("-q", "--quality", metavar="N,...", help="Qualities to measure.")
     ] = "10,30,50,70,90",
     model: Annotated[str, typer.Option("-m", "--model", metavar="NAME", help="See: psic models")] = zoo.DEFAULT_MODEL,
+    hardened: Annotated[bool, typer.Option("--hardened", metavar="", help="Measure hardened files.")] = False,
     peer_names: Annotated[
         str | None,
         typer.Option(
@@ -197,10 +198,10 @@ def evaluate(
         seers: list[seeing.Seer] = [*vlps.values(), *classifiers.values()]
         seeing.named(seers)
 
-        results = report.Results(about=about.about(network, qualities, vlps, classifiers))
+        results = report.Results(about=about.about(network, qualities, vlps, classifiers, hardened))
         kept = cache.Cache(cache_folder or _cache_beside(output))
         means = session.Means(
-            network, qualities, seeing.named(vlps.values()), seeing.named(classifiers.values()), chosen, kept
+            network, qualities, seeing.named(vlps.values()), seeing.named(classifiers.values()), chosen, kept, hardened
         )
 
         try:
@@ -213,7 +214,7 @@ def evaluate(
                 _save(results, output, force)
             raise
         if output is not None and is_report_folder(output):
-            _save(results, output, force, _pictures(questions, network, qualities, shown))
+            _save(results, output, force, _pictures(questions, means, shown))
         else:
             _save(results, output, force)
         if cache_folder is None:
@@ -265,9 +266,7 @@ def _save(
         streams.write_file(output, text.encode(), overwrite=force)
 
 
-def _pictures(
-    questions: session.Questions, network: zoo.Model, qualities: list[int], count: int
-) -> list[showing.ShownPicture]:
+def _pictures(questions: session.Questions, means: session.Means, count: int) -> list[showing.ShownPicture]:
     """A few of what was measured, to look at. One that cannot be read was reported already."""
     from psic_cli.pages import showing
     from psic_cli.pages.figures import usual_quality
@@ -278,7 +277,8 @@ def _pictures(
     with terminal.progress("pictures of the report", len(paths)) as advance:
         for path in paths:
             with contextlib.suppress(InputError):
-                pictures.append(showing.show(path, path.name, network, usual_quality(qualities)))
+                quality = usual_quality(means.qualities)
+                pictures.append(showing.show(path, path.name, means.model, quality, means.hardened))
             advance()
     return pictures
 

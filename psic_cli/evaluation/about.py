@@ -15,9 +15,10 @@ _NO_PACKAGES = ("psic", "code")
 
 
 def about(
-    model: zoo.Model, qualities: Sequence[int], vlps: Mapping[str, Seer], unseen: Mapping[str, Seer]
+    model: zoo.Model, qualities: Sequence[int], vlps: Mapping[str, Seer], unseen: Mapping[str, Seer], hardened: bool
 ) -> dict[str, object]:
     """The part `about` of the results, as `report.to_json` describes it. vlps, unseen: by what they were asked for as.
+    hardened: the kind of file that was measured.
 
     code is a hash over the part of psic's sources that figures come from.
     """
@@ -35,6 +36,7 @@ def about(
         "device": model.device,
         "precision": str(model.precision).removeprefix("torch."),
         "qualities": list(qualities),
+        "hardened": hardened,
         "vlps": [_seer(spec, vlp) for spec, vlp in vlps.items()],
         "unseen": [_seer(spec, classifier) for spec, classifier in unseen.items()],
     }

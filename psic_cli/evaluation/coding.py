@@ -25,9 +25,9 @@ class Coded:
     pictures: dict[Version, Pixels]
 
 
-def encode(rgb: Pixels, model: zoo.Model, quality: int) -> bytes:
-    """A sealed file without metadata. rgb: [H, W, 3] uint8. quality: 1..100."""
-    return codec.encode(Picture(rgb), SECRET, model=model, quality=quality)
+def encode(rgb: Pixels, model: zoo.Model, quality: int, hardened: bool = False) -> bytes:
+    """A sealed file without metadata, hardened if wanted. rgb: [H, W, 3] uint8. quality: 1..100."""
+    return codec.encode(Picture(rgb), SECRET, model=model, quality=quality, hardened=hardened)
 
 
 def decode(data: bytes, model: zoo.Model, version: Version, strength: float | None = None) -> Pixels:
@@ -45,10 +45,10 @@ def bits_per_pixel(data: bytes, rgb: Pixels) -> float:
     return 8 * len(data) / (rgb.shape[0] * rgb.shape[1])
 
 
-def code(rgb: Pixels, model: zoo.Model, quality: int, versions: Iterable[Version]) -> Coded:
+def code(rgb: Pixels, model: zoo.Model, quality: int, versions: Iterable[Version], hardened: bool = False) -> Coded:
     """Encode to a sealed file, and decode it once for each version, with the time that each step takes."""
     started = time.perf_counter()
-    data = encode(rgb, model, quality)
+    data = encode(rgb, model, quality, hardened)
     encode_seconds = time.perf_counter() - started
     seconds, pictures = {}, {}
     for version in versions:

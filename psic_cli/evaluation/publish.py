@@ -28,6 +28,9 @@ COMMANDS = {  # file -> what measures it, in the folder of the data
     "attacks": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50 "
     "--attacks jpeg75,resize,blur,noise,interpolated50 --limit 200",
     "large": f"psic evaluate --agreement large/ --sides 256,1280 {_MODELS} -q 50",
+    "hardened-kodak": "psic evaluate kodak/ -q 25,50,75 --hardened",
+    "hardened-imagenet": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50 --hardened",
+    "hardened-large": f"psic evaluate --agreement large/ --sides 256,1280 {_MODELS} -q 50 --hardened",
 }
 PAGES, MODEL = (Path("docs/results.md"), Path("README.md")), Path("models/psic-base")
 # What is written anew stands between <!-- NAME --> and <!-- end -->; all else is people's.
@@ -133,9 +136,9 @@ def peers(figures: Figures) -> str:
     return ", ".join(f"{found[name]:+.1f} % against {name}" for name in PEERS if name in found) + ".\n"
 
 
-def classification(figures: Figures) -> str:
+def classification(figures: Figures, measured_by: str = "imagenet") -> str:
     rows: dict[str, list[str]] = {}
-    for row in figures.zero_shot:  # models one behind the other, each with all versions
+    for row in figures.found[measured_by]["classification"]["zero_shot"]:  # one model after the other
         kept = "" if row["version"] == "original" else f" ({percent(row['kept'])})"
         cells = rows.setdefault(row["version"], [row["version"]])
         cells += [f"{row['top1']['value']:.3f}{kept}", percent(row["attack_success"])]
@@ -187,14 +190,43 @@ def attacks(figures: Figures) -> str:
     return table(["attack", *columns], rows.values())
 
 
-def agreement(figures: Figures) -> str:
+def agreement(figures: Figures, measured_by: str = "large") -> str:
     rows: dict[str, list[str]] = {}
     places: dict[str, None] = {}
-    for row in figures.found["large"]["agreement"]:
+    for row in figures.found[measured_by]["agreement"]:
         if row["version"] in SHOWN:
             places[f"{row['model']}, {row['side']} px"] = None
             rows.setdefault(row["version"], [row["version"]]).append(share(row["agreement"]))
     return table(["version", *places], rows.values())
+
+
+def hardened_sizes(figures: Figures) -> str:
+    """What hardened files cost, beside ordinary ones, and what the protected picture in them is like."""
+    pairs = []
+    ordinary = {row["quality"]: row for row in figures.summaries}
+    for row in figures.found["hardened-kodak"]["rate_distortion"]["summaries"]:
+        pairs.append(("Kodak", row["psnr"], row, ordinary[row["quality"]]))
+    small = [
+        {row["version"]: row for row in figures.found[name]["classification"]["versions"]}
+        for name in ("hardened-imagenet", "imagenet")
+    ]
+    psnr = {version: row["psnr"] for version, row in small[0].items()}
+    pairs.append(("ImageNet, 227 px", psnr, small[0]["full"], small[1]["full"]))
+    rows = []
+    for pictures, psnr, row, other in pairs:
+        bpp = row["bpp"]["value"]
+        cells = [pictures, str(row["quality"]), f"{bpp:.3f}", f"{100 * (bpp / other['bpp']['value'] - 1):+.0f} %"]
+        rows.append([*cells, *(f"{psnr[version]['value']:.2f}" for version in SHOWN)])
+    columns = ("pictures", "quality", "bpp", "against ordinary files", *(f"PSNR {version}" for version in SHOWN))
+    return table(columns, rows)
+
+
+def hardened_classification(figures: Figures) -> str:
+    return classification(figures, "hardened-imagenet")
+
+
+def hardened_agreement(figures: Figures) -> str:
+    return agreement(figures, "hardened-large")
 
 
 def measured(figures: Figures) -> Row:
@@ -229,6 +261,14 @@ def measured(figures: Figures) -> Row:
             "pictures": figures.zero_shot[0]["pictures"],
             **top1,
         },
+        "hardened_files": {
+            "command": COMMANDS["hardened-imagenet"],
+            **{
+                row["model"]: round(row["top1"]["value"], 3)
+                for row in figures.found["hardened-imagenet"]["classification"]["zero_shot"]
+                if row["version"] == "forced"
+            },
+        },
     }
 
 
@@ -242,6 +282,9 @@ PARTS: dict[str, Callable[[Figures], str]] = {
     "retrieval": retrieval,
     "attacks": attacks,
     "agreement": agreement,
+    "hardened-sizes": hardened_sizes,
+    "hardened-classification": hardened_classification,
+    "hardened-agreement": hardened_agreement,
 }
 
 

@@ -47,18 +47,23 @@ class Summary:
 
 
 def measure(
-    name: str, rgb: Pixels, model: zoo.Model, qualities: Sequence[int], cache: Cache | None = None
+    name: str,
+    rgb: Pixels,
+    model: zoo.Model,
+    qualities: Sequence[int],
+    cache: Cache | None = None,
+    hardened: bool = False,
 ) -> list[Measured]:
-    """One picture in every quality, those left out that the cache knows. rgb: [H, W, 3] uint8."""
+    """One picture in every quality, those left out that the cache knows. rgb: [H, W, 3] uint8. hardened: the files."""
     kept = cache or Cache()
     picture = picture_hash(rgb)
     rows, reference = [], None
     for quality in qualities:
-        key = {"what": "rate", "picture": picture, "quality": quality, **model_key(model)}
+        key = {"what": "rate", "picture": picture, "quality": quality, "hardened": hardened, **model_key(model)}
         entry = kept.read(key)
         if entry is None:
             reference = reference or _Reference(rgb)
-            entry = Entry(reference.compare(code(rgb, model, quality, VERSIONS)))
+            entry = Entry(reference.compare(code(rgb, model, quality, VERSIONS, hardened)))
             kept.write(key, entry)
         rows.append(Measured(picture=name, quality=quality, **entry.figures))
     return rows

@@ -68,15 +68,16 @@ def measure_rate_distortion(
     compared: Sequence[peers.Peer] = (),
     watch: Watch | None = None,
     cache: Cache | None = None,
+    hardened: bool = False,
 ) -> RateDistortion:
-    """Pictures below `folder` in every quality, and along the curve of every peer."""
+    """Pictures below `folder` in every quality, and along the curve of every peer. hardened: the files."""
     rows: list[rate_distortion.Measured] = []
     points: list[peers.PeerPoint] = []
     kept = cache or Cache()
 
     def work(number: int, rgb: Pixels) -> None:
         name = paths[number].relative_to(folder).as_posix() if paths[number] != folder else folder.name
-        measured = rate_distortion.measure(name, rgb, model, qualities, kept)
+        measured = rate_distortion.measure(name, rgb, model, qualities, kept, hardened)
         points.extend(point for peer in compared for point in peers.measure(name, rgb, peer, kept))
         rows.extend(measured)
 

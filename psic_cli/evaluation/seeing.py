@@ -81,13 +81,17 @@ class Views:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is done with every picture. seers: by name. attacks: on the original and the protected version."""
+    """What is done with every picture. seers: by name. attacks: on the original and the protected version.
+
+    hardened: whether the files are.
+    """
 
     model: zoo.Model
     qualities: Sequence[int]
     seers: Mapping[str, Seer]
     attacks: Sequence[Attack] = ()
     cache: Cache = field(default_factory=Cache)
+    hardened: bool = False
     fingerprints: Mapping[str, str | None] = field(init=False)  # of the seers' weights; a seer without is not cached
 
     def __post_init__(self) -> None:
@@ -119,7 +123,7 @@ def look(rgb: Pixels, experiment: Experiment) -> View:
     _see(embeddings, list(originals), original, {"picture": picture, "device": experiment.model.device}, experiment)
     lost, bpp = {}, {}
     for quality in experiment.qualities:
-        file = _File(rgb, experiment.model, quality, experiment.cache, picture)
+        file = _File(rgb, experiment, quality, picture)
         bpp[quality], of_versions = file.cost()
         lost.update({(quality, version): value for version, value in of_versions.items()})
         wanted: dict[Shown, Attack | None] = {
@@ -138,9 +142,11 @@ def look(rgb: Pixels, experiment: Experiment) -> View:
 class _File:
     """One picture in one quality: encoded and decoded when somebody looks, and then once."""
 
-    def __init__(self, rgb: Pixels, model: zoo.Model, quality: int, cache: Cache, picture: str) -> None:
-        self.key = {"picture": picture, "quality": quality, **coding.model_key(model)}
-        self._rgb, self._model, self._quality, self._cache = rgb, model, quality, cache
+    def __init__(self, rgb: Pixels, experiment: Experiment, quality: int, picture: str) -> None:
+        model, hardened = experiment.model, experiment.hardened
+        self.key = {"picture": picture, "quality": quality, "hardened": hardened, **coding.model_key(model)}
+        self._rgb, self._model, self._quality, self._hardened = rgb, model, quality, hardened
+        self._cache = experiment.cache
         self._data: bytes | None = None
         self._decoded: dict[tuple[str, float | None], Pixels] = {}
 
@@ -148,7 +154,7 @@ class _File:
         """[H, W, 3] uint8, under the strength that an attack on the condition asks for."""
         strength = None if attack is None or version == Version.FORCED.value else attack.strength
         if self._data is None:
-            self._data = coding.encode(self._rgb, self._model, self._quality)
+            self._data = coding.encode(self._rgb, self._model, self._quality, self._hardened)
         if (version, strength) not in self._decoded:
             self._decoded[version, strength] = coding.decode(self._data, self._model, Version(version), strength)
         return self._decoded[version, strength]

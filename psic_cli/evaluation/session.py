@@ -42,7 +42,10 @@ class Questions:
 
 @dataclass(frozen=True)
 class Means:
-    """What it is measured with. classifiers: networks that were unseen when the shield was made."""
+    """What it is measured with. classifiers: networks that were unseen when the shield was made.
+
+    hardened: whether the files are.
+    """
 
     model: zoo.Model
     qualities: Sequence[int]
@@ -50,6 +53,7 @@ class Means:
     classifiers: Mapping[str, Seer] = field(default_factory=dict)
     attacks: Sequence[Attack] = ()
     cache: Cache = field(default_factory=Cache)
+    hardened: bool = False
 
 
 def measure(questions: Questions, means: Means, results: Results, watching: Watching) -> None:
@@ -57,27 +61,27 @@ def measure(questions: Questions, means: Means, results: Results, watching: Watc
 
     watching: gives a watch over so many pictures. InputError where none of a part's pictures can be measured.
     """
-    model, cache = means.model, means.cache
+    model, cache, hardened = means.model, means.cache, means.hardened
     seers: dict[str, Seer] = {**means.vlps, **means.classifiers}
     if questions.paths:
         with watching("rate and quality", len(questions.paths)) as watch:
             results.rate_distortion = runs.measure_rate_distortion(
-                questions.paths, questions.folder, model, means.qualities, questions.compared, watch, cache
+                questions.paths, questions.folder, model, means.qualities, questions.compared, watch, cache, hardened
             )
     if questions.labels:
-        experiment = Experiment(model, means.qualities, seers, means.attacks, cache)
+        experiment = Experiment(model, means.qualities, seers, means.attacks, cache, hardened)
         with watching("classification", len(questions.labels)) as watch:
             results.classification, outcomes = shielding.measure_classification(
                 questions.labels, questions.class_names, experiment, watch
             )
         _add(results, means.attacks, outcomes)
     if questions.captions:
-        experiment = Experiment(model, means.qualities, means.vlps, means.attacks, cache)
+        experiment = Experiment(model, means.qualities, means.vlps, means.attacks, cache, hardened)
         with watching("retrieval", len(questions.captions)) as watch:
             results.retrieval, outcomes = shielding.measure_retrieval(questions.captions, experiment, means.vlps, watch)
         _add(results, means.attacks, outcomes)
     if questions.unlabelled:
-        experiment = Experiment(model, means.qualities, seers, (), cache)
+        experiment = Experiment(model, means.qualities, seers, (), cache, hardened)
         with watching("agreement", len(questions.unlabelled)) as watch:
             results.agreement = shielding.measure_agreement(
                 questions.unlabelled, questions.unlabelled_classes, experiment, questions.sides, watch

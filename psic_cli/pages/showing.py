@@ -42,10 +42,10 @@ def choose(pictures: Sequence[T], count: int) -> list[T]:
     return [pictures[number * len(pictures) // count] for number in range(count)]
 
 
-def show(path: Path, name: str, model: zoo.Model, quality: int) -> ShownPicture:
-    """Code one picture and keep what a page needs of it. InputError if it cannot be read."""
+def show(path: Path, name: str, model: zoo.Model, quality: int, hardened: bool = False) -> ShownPicture:
+    """Code one picture, hardened if wanted, and keep what a page needs of it. InputError if it cannot be read."""
     rgb = read_rgb(path)
-    coded = code(rgb, model, quality, VERSIONS)
+    coded = code(rgb, model, quality, VERSIONS, hardened)
     return ShownPicture(
         name=name,
         width=rgb.shape[1],

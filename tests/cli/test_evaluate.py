@@ -89,6 +89,19 @@ def test_labels_and_captions_are_measured_with_every_version(album, vlp):
     assert data["rate_distortion"] is None
 
 
+def test_of_hardened_files_the_forced_version_is_the_protected_one(album, vlp):
+    (album / "labels.csv").write_text("image,class_index\n0.png,0\n1.png,1\n")
+    (album / "classes.txt").write_text("red\nblue\n")
+    options = ["album", "--labels", "album/labels.csv", "--vlp", "colours", "-q", "60", "-m", "tiny", "--json"]
+    ordinary, hardened = (json.loads(psic("evaluate", *options, *more)) for more in ([], ["--hardened"]))
+    assert [data["about"]["hardened"] for data in (ordinary, hardened)] == [False, True]
+    for data in (ordinary, hardened):
+        psnr = {row["version"]: row["psnr"]["value"] for row in data["classification"]["versions"]}
+        assert (psnr["forced"] == psnr["protected"]) is (data is hardened)
+    sizes = [data["rate_distortion"]["summaries"][0]["bpp"]["value"] for data in (ordinary, hardened)]
+    assert sizes[0] != sizes[1]
+
+
 def test_what_is_finished_is_kept_when_a_later_part_fails(album, vlp):
     (album / "broken.png").write_bytes(picture_bytes()[:60])
     (album / "labels.csv").write_text("image,class_index\nbroken.png,0\n")

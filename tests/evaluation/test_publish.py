@@ -49,6 +49,7 @@ def measured_files(folder: Path, weights: str) -> None:
         {"version": version, "quality": 50, "bpp": interval(1.4), "psnr": interval(psnr)}
         for version, psnr in (("protected", 30.25), ("full", 33.5), ("machine", 32.0), ("forced", 31.0))
     ]
+    harder = [{**row, "bpp": interval(1.75)} for row in sizes]
     recall = {"r1": interval(0.3), "r5": interval(0.6)}
     pairs: dict[str, Any] = {
         "model": "witness:lite0",
@@ -75,6 +76,9 @@ def measured_files(folder: Path, weights: str) -> None:
         "retrieval": {"retrieval": {"retrieval": [pairs]}},
         "attacks": {"attacks": {"outcomes": [outcome, {**outcome, "remaining": None}]}},
         "large": {"agreement": same},
+        "hardened-kodak": {"rate_distortion": {"summaries": [{**summary, "bpp": interval(0.57)}], "bd_rates": []}},
+        "hardened-imagenet": {"classification": {"versions": harder, "zero_shot": zero_shot, "machine": [gain]}},
+        "hardened-large": {"agreement": same},
     }
     for name, content in contents.items():
         (folder / f"{name}.json").write_text(json.dumps({"about": about, **content}), "utf-8")
@@ -108,6 +112,8 @@ def test_every_figure_lands_in_its_place_and_nothing_else_changes(checkout):
         "| jpeg75 | 0.600 | 0.100 | 87 % (77..97) | 0.600 | 0.100 | - |",
         "| version | witness:lite0, 256 px | witness:lite0, 1280 px |",
         "| full | 4 % (-6..14) | 4 % (-6..14) |",
+        "| Kodak | 50 | 0.570 | +25 % | 32.50 | 31.25 |",
+        "| ImageNet, 227 px | 50 | 1.750 | +25 % | 33.50 | 30.25 |",
     ):
         assert line in results
     assert "\n-50.2 % against jpeg.\n" in readme
@@ -117,6 +123,7 @@ def test_every_figure_lands_in_its_place_and_nothing_else_changes(checkout):
     card = json.loads((MODEL / zoo.CARD_FILE).read_text("utf-8"))
     assert card["measured"]["kodak"]["by_quality"][0]["psnr_protected"] == 31.25
     assert card["measured"]["imagenet_val_zero_shot_top1"]["witness:lite2"]["forced"] == 0.5
+    assert card["measured"]["hardened_files"]["witness:lite2"] == 0.5
     assert card["training"] == json.loads((ROOT / MODEL / zoo.CARD_FILE).read_text("utf-8"))["training"]
 
 
