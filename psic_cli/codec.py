@@ -50,9 +50,10 @@ from psic_cli.networks.thumbnails import is_large
 from psic_cli.picture import Picture
 
 MAX_PIXELS = 200_000_000
-# Of a hardened file: how far the public quality lies below the other, and how many times as strong as elsewhere the
-# shield is drawn, in small and in large pictures: rounding takes part of it away, of coarse patterns more
-PUBLIC_BELOW, DRAWN = 10, (1.25, 2.0)
+PUBLIC_BELOW = 10  # how far the public quality of a hardened file lies below the other
+# How many times as strong as elsewhere its shield is drawn: rounding takes part of it away, of what is drawn on a
+# thumbnail more
+DRAWN, DRAWN_LARGE = 1.25, 1.75
 Integers = npt.NDArray[np.int32]
 
 
@@ -170,7 +171,8 @@ def _draw(x: Tensor, coded: Tensor, prediction: Prediction, strength: int, model
     with _precision(model):
         plain = network.picture(y_hat, of_full(condition), height, width).float()
         shield, _ = network.shield(y_hat, plain, condition)
-    return (x + DRAWN[is_large(min(height, width))] * shield).clamp_(0, 1)
+    times = DRAWN_LARGE if is_large(min(height, width)) else DRAWN
+    return (x + times * shield).clamp_(0, 1)
 
 
 def _keyless(coded: Tensor, model: zoo.Model) -> Tensor:
@@ -224,8 +226,8 @@ def decode(
     symbols = torch.from_numpy(latents.y)[None].float().to(device)
     y_hat = network.restore(symbols, latents.mean.float(), public_level)
     if header.is_hardened and not version.is_keyless:
-        steps, distance = _read_refinement(latents, sealed, model)
-        known = torch.from_numpy(steps[network.config.public :])[None].float().to(device)
+        moves, distance = _read_refinement(latents, sealed, model)
+        known = torch.from_numpy(moves[network.config.public :])[None].float().to(device)
         y_hat = network.refined(y_hat, torch.from_numpy(distance)[None].to(device), known, level)
     with _precision(model):
         x_hat = network.picture(y_hat, asked, header.height, header.width)
@@ -314,7 +316,7 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
 def _read_refinement(
     latents: Latents, sealed: Mapping[Section, bytes], model: zoo.Model
 ) -> tuple[Integers, npt.NDArray[np.float32]]:
-    """Of a hardened file: steps from its public latents to the full picture's, and the distance that they stand for,
+    """Of a hardened file: moves from its public latents to the full picture's, and the distance that they stand for,
     [M, h, w] both.
     """
     return refinement.decode_refinement(sealed[Section.REFINEMENT], latents.y, latents.index, model.y_tables)

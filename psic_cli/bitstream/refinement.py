@@ -1,9 +1,10 @@
-"""The sealed layer of a hardened file: steps from the latents that everybody can read to those of the full picture.
+"""The sealed layer of a hardened file: from the latents that everybody can read to those of the full picture.
 
 What is public there is the protected picture itself. Its latents say much of the full picture's, which lie a few steps
-of quantisation away; how many, depends on how well a latent was predicted and on its symbol. So latents are put into
-classes by both, and the encoder chooses for each class a table, and how far the middle of its steps lies towards zero
-(FORMAT.md section 6). Start with `encode_refinement` and `decode_refinement`. No torch here.
+of quantisation away: the *move* of each latent. How far it goes depends on how well the latent was predicted and on its
+symbol. So latents are put into classes by both, and the encoder chooses for each class a table, and how far the middle
+of its moves lies towards zero (FORMAT.md section 6). No torch here. Start with `encode_refinement` and
+`decode_refinement`.
 """
 
 from typing import Any
@@ -20,8 +21,8 @@ MAGNITUDES = 3  # of public symbols: 0, 1, larger
 CLASSES = N_SCALES // INDEXES * MAGNITUDES
 SHIFT_BITS = 4  # shifts are in sixteenths of a step, 0..15
 MAX_SHIFT = 2**SHIFT_BITS - 1
-MAX_STEPS = 2**15 - 1  # the encoder clamps
-_COUNTED = 64  # steps that tables are chosen by
+MAX_MOVE = 2**15 - 1  # the encoder clamps
+_COUNTED = 64  # the largest moves that tables are chosen by
 
 Integers = npt.NDArray[np.int32]
 
@@ -32,17 +33,17 @@ def encode_refinement(distance: npt.NDArray[np.float32], symbols: Integers, inde
     """
     group = _classes(symbols, index)
     shifts = _shifts(-np.sign(symbols) * distance, group)
-    steps = np.rint(distance - _middles(symbols, group, shifts))
-    steps = steps.clip(-MAX_STEPS, MAX_STEPS).astype(np.int32)
-    chosen = _tables(steps, group, tables)
+    moves = np.rint(distance - _middles(symbols, group, shifts))
+    moves = moves.clip(-MAX_MOVE, MAX_MOVE).astype(np.int32)
+    chosen = _tables(moves, group, tables)
     head = np.stack([chosen, shifts], axis=1).astype(np.uint8).tobytes()
-    return head + encode_symbols(steps.ravel(), chosen[group].ravel(), tables)
+    return head + encode_symbols(moves.ravel(), chosen[group].ravel(), tables)
 
 
 def decode_refinement(
     data: bytes, symbols: Integers, index: Integers, tables: TableSet
 ) -> tuple[Integers, npt.NDArray[np.float32]]:
-    """The steps [M, h, w], and the distance that they stand for. FormatError for what `encode_refinement` cannot give.
+    """The moves [M, h, w], and the distance that they stand for. FormatError for what `encode_refinement` cannot give.
 
     symbols, index: [M, h, w], as `encode_refinement` takes them.
     """
@@ -52,8 +53,8 @@ def decode_refinement(
     if chosen.max() >= len(tables) or shifts.max() > MAX_SHIFT or shifts[::MAGNITUDES].any():
         raise FormatError("the refinement is damaged: a table or a shift is out of range")
     group = _classes(symbols, index)
-    steps = decode_symbols(data[2 * CLASSES :], chosen[group].ravel(), tables).reshape(symbols.shape)
-    return steps, steps.astype(np.float32) + _middles(symbols, group, shifts)
+    moves = decode_symbols(data[2 * CLASSES :], chosen[group].ravel(), tables).reshape(symbols.shape)
+    return moves, moves.astype(np.float32) + _middles(symbols, group, shifts)
 
 
 def _classes(symbols: Integers, index: Integers) -> npt.NDArray[np.intp]:
@@ -62,7 +63,7 @@ def _classes(symbols: Integers, index: Integers) -> npt.NDArray[np.intp]:
 
 
 def _middles(symbols: Integers, group: npt.NDArray[np.intp], shifts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """What no step at all stands for, [M, h, w]: a distance towards zero."""
+    """What no move at all stands for, [M, h, w]: a distance towards zero."""
     return (-np.sign(symbols) * shifts[group] / (1 << SHIFT_BITS)).astype(np.float32)
 
 
@@ -76,9 +77,9 @@ def _shifts(inwards: npt.NDArray[Any], group: npt.NDArray[np.intp]) -> npt.NDArr
     return np.rint(means * (1 << SHIFT_BITS)).clip(0, MAX_SHIFT).astype(np.int64)
 
 
-def _tables(steps: Integers, group: npt.NDArray[np.intp], tables: TableSet) -> npt.NDArray[np.int64]:
-    """For each class the table that takes the fewest bits for its steps, [CLASSES]."""
+def _tables(moves: Integers, group: npt.NDArray[np.intp], tables: TableSet) -> npt.NDArray[np.int64]:
+    """For each class the table that takes the fewest bits for its moves, [CLASSES]."""
     values = np.arange(-_COUNTED, _COUNTED + 1)
-    places = group.ravel() * len(values) + steps.ravel().clip(-_COUNTED, _COUNTED) + _COUNTED
+    places = group.ravel() * len(values) + moves.ravel().clip(-_COUNTED, _COUNTED) + _COUNTED
     counts = np.bincount(places, minlength=CLASSES * len(values)).reshape(CLASSES, len(values))
     return (counts @ tables.bits(values).T).argmin(axis=1)

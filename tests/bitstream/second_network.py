@@ -201,25 +201,25 @@ def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: byt
     if "Y_PRIVATE" in sections:
         read(sealed, sections["Y_PRIVATE"])
         private = [symbols[c][i][j] for c, i, j in sealed]
-    steps_of_all = None
+    moves = None
     if "REFINEMENT" in sections:
         known, indexes = ([planes[c][i][j] for c, i, j in cells] for planes in (symbols, index))
         found = decode_refinement(sections["REFINEMENT"], known, indexes, tables)
-        steps_of_all = [step for step, _ in found]
-    return Integers(z, [v for plane in symbols[:public_count] for row in plane for v in row], private, steps_of_all)
+        moves = [move for move, _ in found]
+    return Integers(z, [v for plane in symbols[:public_count] for row in plane for v in row], private, moves)
 
 
 def decode_refinement(
     payload: bytes, symbols: Sequence[int], indexes: Sequence[int], tables: Sequence[second_reader.Table]
 ) -> list[tuple[int, int]]:
-    """For each symbol its step, and what is added to that, in sixteenths."""
+    """For each symbol its move, and what is added to that, in sixteenths."""
     require(len(payload) >= 96, "the refinement is too short")
     table_of, shift_of = payload[0:96:2], payload[1:96:2]
     require(max(table_of) <= 63 and max(shift_of) <= 15 and not any(shift_of[0::3]), "a table or a shift is too large")
     classes = [3 * (k // 4) + min(abs(s), 2) for s, k in zip(symbols, indexes, strict=True)]
-    steps = second_reader.decode_symbols(payload[96:], [table_of[c] for c in classes], tables)
+    moves = second_reader.decode_symbols(payload[96:], [table_of[c] for c in classes], tables)
     signs = [(s > 0) - (s < 0) for s in symbols]
-    return [(step, -sign * shift_of[c]) for step, sign, c in zip(steps, signs, classes, strict=True)]
+    return [(move, -sign * shift_of[c]) for move, sign, c in zip(moves, signs, classes, strict=True)]
 
 
 def sha256(symbols: Sequence[int]) -> str:

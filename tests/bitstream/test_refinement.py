@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from psic_cli.bitstream.entropy import encode_symbols
-from psic_cli.bitstream.refinement import CLASSES, MAX_SHIFT, MAX_STEPS, decode_refinement, encode_refinement
+from psic_cli.bitstream.refinement import CLASSES, MAX_MOVE, MAX_SHIFT, decode_refinement, encode_refinement
 from psic_cli.bitstream.tables import symbol_tables
 from psic_cli.errors import FormatError
 from tests.bitstream import second_network, second_reader
@@ -17,10 +17,10 @@ PLAIN_TABLES = second_reader.tables_of(TABLES.cumulative.tolist(), TABLES.sizes.
 SHAPE = (5, 4, 8)
 
 
-def layers(most_steps: float = 40.0) -> st.SearchStrategy[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def layers(largest: float = 40.0) -> st.SearchStrategy[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Distances, public symbols and table indexes."""
     return st.tuples(
-        arrays.arrays(np.float32, SHAPE, elements=st.floats(-most_steps, most_steps, width=32)),
+        arrays.arrays(np.float32, SHAPE, elements=st.floats(-largest, largest, width=32)),
         arrays.arrays(np.int32, SHAPE, elements=st.integers(-4, 4)),
         arrays.arrays(np.int32, SHAPE, elements=st.integers(0, 63)),
     )
@@ -45,26 +45,26 @@ def decoded(data: bytes, symbol: int) -> tuple[np.ndarray, np.ndarray]:
 @given(layers())
 def test_a_distance_comes_back_within_half_a_step(layer):
     distance, symbols, index = layer
-    steps, found = decode_refinement(encode_refinement(distance, symbols, index, TABLES), symbols, index, TABLES)
-    assert steps.dtype == np.int32
+    moves, found = decode_refinement(encode_refinement(distance, symbols, index, TABLES), symbols, index, TABLES)
+    assert moves.dtype == np.int32
     assert np.abs(found - distance).max() <= 0.5 + 1e-5
 
 
 @given(layers())
-def test_the_second_reader_finds_the_same_steps(layer):
+def test_the_second_reader_finds_the_same_moves(layer):
     distance, symbols, index = layer
     data = encode_refinement(distance, symbols, index, TABLES)
-    steps, found = decode_refinement(data, symbols, index, TABLES)
+    moves, found = decode_refinement(data, symbols, index, TABLES)
     flat = symbols.ravel().tolist(), index.ravel().tolist()
     there = second_network.decode_refinement(data, *flat, PLAIN_TABLES)
-    assert [step for step, _ in there] == steps.ravel().tolist()
-    assert [step + added / 16 for step, added in there] == found.ravel().tolist()
+    assert [move for move, _ in there] == moves.ravel().tolist()
+    assert [move + added / 16 for move, added in there] == found.ravel().tolist()
 
 
 @pytest.mark.parametrize(("symbol", "distance"), [(1, -0.25), (-1, 0.25), (3, -0.8125)])
-def test_a_class_that_lies_towards_zero_needs_no_steps(symbol, distance):
-    steps, found = decoded(encoded(distance, symbol), symbol)
-    assert not steps.any()
+def test_a_class_that_lies_towards_zero_needs_no_move(symbol, distance):
+    moves, found = decoded(encoded(distance, symbol), symbol)
+    assert not moves.any()
     assert (found == np.float32(distance)).all()
 
 
@@ -73,23 +73,23 @@ def test_symbols_of_zero_have_no_direction_to_be_shifted_in():
     assert not found.any()
 
 
-def test_the_table_of_a_class_fits_its_steps():
+def test_the_table_of_a_class_fits_its_moves():
     generator = np.random.default_rng(0)
     sizes = []
     for scale in (0.2, 5.0):
         distance = generator.normal(0, scale, (16, 32, 32)).astype(np.float32)
         symbols, index = np.zeros(distance.shape, np.int32), np.full(distance.shape, 30, np.int32)
         coded = len(encode_refinement(distance, symbols, index, TABLES)) - 2 * CLASSES
-        steps = np.rint(distance).astype(np.int32).ravel()
-        of_each = [len(encode_symbols(steps, np.full(steps.shape, table), TABLES)) for table in range(len(TABLES))]
+        moves = np.rint(distance).astype(np.int32).ravel()
+        of_each = [len(encode_symbols(moves, np.full(moves.shape, table), TABLES)) for table in range(len(TABLES))]
         assert coded <= 1.001 * min(of_each)
         sizes.append(coded)
     assert sizes[0] < sizes[1] / 2
 
 
-def test_a_distance_beyond_all_steps_is_clamped():
-    steps, _ = decoded(encoded(1e9, 0), 0)
-    assert (steps == MAX_STEPS).all()
+def test_a_distance_beyond_all_moves_is_clamped():
+    moves, _ = decoded(encoded(1e9, 0), 0)
+    assert (moves == MAX_MOVE).all()
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
             "damaged",
         ),
         "refinement-cut": Broken(
-            "a hardened file's steps are missing",
+            "a hardened file's moves are missing",
             with_refinement(good["hardened"], bytes(2 * CLASSES - 1)),
             "FormatError",
             "refinement is damaged",
