@@ -46,14 +46,11 @@ from psic_cli.networks.context_model import PATTERNS, STEPS, turns
 from psic_cli.networks.entropy_model import Z_MAX, clamp_z
 from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.networks.network import PICTURE_MULTIPLE, Prediction, PsicNetwork
-from psic_cli.networks.thumbnails import is_large
 from psic_cli.picture import Picture
 
 MAX_PIXELS = 200_000_000
-PUBLIC_BELOW = 10  # how far the public quality of a hardened file lies below the other
-# How many times as strong as elsewhere its shield is drawn: rounding takes part of it away, of what is drawn on a
-# thumbnail more
-DRAWN, DRAWN_LARGE = 1.25, 1.75
+PUBLIC_BELOW = 15  # how far the public quality of a hardened file lies below the other
+DRAWN = 1.75  # how many times as strong as elsewhere its shield is drawn: rounding takes part of it away
 Integers = npt.NDArray[np.int32]
 
 
@@ -171,8 +168,7 @@ def _draw(x: Tensor, coded: Tensor, prediction: Prediction, strength: int, model
     with _precision(model):
         plain = network.picture(y_hat, of_full(condition), height, width).float()
         shield, _ = network.shield(y_hat, plain, condition)
-    times = DRAWN_LARGE if is_large(min(height, width)) else DRAWN
-    return (x + times * shield).clamp_(0, 1)
+    return (x + DRAWN * shield).clamp_(0, 1)
 
 
 def _keyless(coded: Tensor, model: zoo.Model) -> Tensor:
