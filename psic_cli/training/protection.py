@@ -134,8 +134,7 @@ class ProtectionStage:
     def loss(self) -> tuple[Tensor, dict[str, float]]:
         batch = self.source.next_batch(self.config.batch * PICTURE_PIXELS)
         x = batch.x.contiguous(memory_format=torch.channels_last)
-        drawn = torch.rand(len(x), device=x.device) ** (MACHINE_LEVELS if self._turn == "machine" else 1.0)
-        level = (self.run.network.config.levels * drawn).long()
+        level = self._draw_levels(len(x))
         none = torch.zeros(len(x), 1, device=x.device)
         models = self.surrogates.draw(self.config.surrogates_per_step, self.generator)
         with torch.autocast(x.device.type, torch.bfloat16):
@@ -155,6 +154,11 @@ class ProtectionStage:
         if self.run.network.g_p is not None:
             return False  # it stays what compression has made of it
         return self.steps % FULL_EVERY == 0 or self.config.objective == "mgda-parameters"  # which weighs all three
+
+    def _draw_levels(self, count: int) -> Tensor:
+        """Of quality, [count]: all alike, but low ones more often in the machine version's turn."""
+        drawn = torch.rand(count, device=self.run.device) ** (MACHINE_LEVELS if self._turn == "machine" else 1.0)
+        return (self.run.network.config.levels * drawn).long()
 
     @property
     def _turn(self) -> str | None:

@@ -195,6 +195,7 @@ def test_the_report_has_a_line_for_every_picture(folder, photo):
         "model": "tiny",
         "quality": 50,
         "sealed": False,
+        "hardened": False,
     }
     assert failed["status"] == "failed"
     assert failed["exit_code"] == ExitCode.INPUT

@@ -103,7 +103,7 @@ def test_the_bits_stay_what_they_are(protected_config, tmp_path):
 def test_large_pictures_learn_by_what_is_drawn_on_their_thumbnails(
     protected_config, tmp_path, monkeypatch, own_synthesis
 ):
-    monkeypatch.setattr("psic_cli.networks.network.THUMBNAIL", 48)
+    monkeypatch.setattr("psic_cli.networks.thumbnails.THUMBNAIL", 48)
     monkeypatch.setattr(protection, "SIDES", [96])
     run = Run(changed(protected_config, own_synthesis=own_synthesis), tmp_path, "cpu")
     stage = ProtectionStage(run, fresh=True)
@@ -299,11 +299,21 @@ def test_how_far_the_shield_goes_is_a_matter_of_the_budget(protected_config, tmp
 def test_each_range_of_qualities_has_a_budget_of_its_own(protected_config, tmp_path, monkeypatch):
     stage = ProtectionStage(Run(protected_config, tmp_path, "cpu"), fresh=True)
     for level, number in ((17, 1), (60, 3)):  # the second and the last of four ranges
-        monkeypatch.setattr(torch, "randint", lambda highest, shape, device, value=level: torch.full(shape, value))
+        monkeypatch.setattr(stage, "_draw_levels", lambda count, value=level: torch.full((count,), value))
         before = [budget.weight for budget in stage.budgets]
         stage.loss()
         after = [budget.weight for budget in stage.budgets]
         assert [i for i, (a, b) in enumerate(zip(after, before, strict=True)) if a != b] == [number]
+
+
+def test_the_machine_versions_turn_draws_low_qualities_more_often(protected_config, tmp_path):
+    stage = ProtectionStage(Run(protected_config, tmp_path, "cpu"), fresh=True)
+    levels = stage.run.network.config.levels
+    for steps, in_lower_half in ((3, 0.5**0.5), (4, 0.5), (5, 0.5)):
+        stage.steps = steps
+        drawn = stage._draw_levels(10_000)
+        assert [int(drawn.min()), int(drawn.max())] == [0, levels - 1]
+        assert (drawn < levels // 2).float().mean().item() == pytest.approx(in_lower_half, abs=0.03)
 
 
 def test_the_first_step_weighs_distortion_as_the_configuration_says(protected_config, tmp_path):
