@@ -79,7 +79,8 @@ class Latents:
     z: Integers  # [N, h / 4, w / 4]
     y: Integers  # [M, h, w]; the last `private` channels are 0 where they are sealed and no key was given
     mean: Tensor  # [1, M, h, w], sixteenths
-    index: Integers  # [M, h, w], of tables
+    index: Tensor  # [1, M, h, w], of tables
+    level: Tensor  # [1], of quality: of what is public
 
 
 @torch.inference_mode()
@@ -124,8 +125,8 @@ def encode(
         for turn in (turns(step, first_private) for step in range(STEPS))
     ]
     if hardened:
-        y_hat = network.restore(_keyless(coded, model), prediction.mean.float(), prediction.level)
-        distance, symbols[first_private:] = network.beyond(full, y_hat, level)[0].cpu().numpy(), 0
+        distance = network.beyond(full, _keyless(coded, prediction, model), level)[0].cpu().numpy()
+        symbols[first_private:] = 0
         sealed = {Section.REFINEMENT: refinement.encode_refinement(distance, symbols, index, model.y_tables)}
     else:
         private = entropy.encode_symbols(symbols[first_private:].ravel(), index[first_private:].ravel(), model.y_tables)
@@ -164,18 +165,18 @@ def _draw(x: Tensor, coded: Tensor, prediction: Prediction, strength: int, model
     quality = network.config.quality(prediction.level).item()
     condition = Condition(strength / 100, 0.0, min(height, width), quality).tensor(network.config.largest_side)
     condition = condition.to(x.device)
-    y_hat = network.restore(_keyless(coded, model), prediction.mean.float(), prediction.level)
+    y_hat = _keyless(coded, prediction, model)
     with _precision(model):
         plain = network.picture(y_hat, of_full(condition), height, width).float()
         shield, _ = network.shield(y_hat, plain, condition)
     return (x + DRAWN * shield).clamp_(0, 1)
 
 
-def _keyless(coded: Tensor, model: zoo.Model) -> Tensor:
-    """Symbols [1, M, h, w] as they are known without the key."""
-    keyless = coded.clone().float()
-    keyless[:, model.network.config.public :] = 0
-    return keyless
+def _keyless(coded: Tensor, prediction: Prediction, model: zoo.Model) -> Tensor:
+    """What symbols [1, M, h, w] tell without the key: y_hat."""
+    known = coded.clone().float()
+    known[:, model.network.config.public :] = 0
+    return model.network.restore(known, prediction.mean.float(), prediction.level)
 
 
 @torch.inference_mode()
@@ -208,8 +209,15 @@ def decode(
     model = zoo.load(header.model, header.weights_hash, device=device, precision=precision)
     latents = _read_latents(container, {} if version.is_keyless else sealed, model)
 
-    network, public_level = model.network, _level(header.coded_quality, header.short_side, model)
-    level = public_level if version.is_keyless else _level(header.quality, header.short_side, model)
+    network, level = model.network, latents.level
+    symbols = torch.from_numpy(latents.y)[None].float().to(device)
+    y_hat = network.restore(symbols, latents.mean.float(), level)
+    if header.is_hardened and not version.is_keyless:
+        level = _level(header.quality, header.short_side, model)
+        moves, distance = _read_refinement(latents, sealed, model)
+        known = torch.from_numpy(moves[network.config.public :])[None].float().to(device)
+        y_hat = network.refined(y_hat, torch.from_numpy(distance)[None].to(device), known, level)
+
     drawn_later = 0.0 if header.is_hardened else header.strength / 100
     shield = drawn_later if strength is None else strength
     condition = Condition(
@@ -219,12 +227,6 @@ def decode(
         quality=network.config.quality(level).item(),
     )
     asked = condition.tensor(network.config.largest_side).to(device)
-    symbols = torch.from_numpy(latents.y)[None].float().to(device)
-    y_hat = network.restore(symbols, latents.mean.float(), public_level)
-    if header.is_hardened and not version.is_keyless:
-        moves, distance = _read_refinement(latents, sealed, model)
-        known = torch.from_numpy(moves[network.config.public :])[None].float().to(device)
-        y_hat = network.refined(y_hat, torch.from_numpy(distance)[None].to(device), known, level)
     with _precision(model):
         x_hat = network.picture(y_hat, asked, header.height, header.width)
     pixels = x_hat[0].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
@@ -306,7 +308,7 @@ def _read_latents(container: Container, sealed: Mapping[Section, bytes], model: 
         y_private, index = y[config.public :], index[config.public :]
         symbols = entropy.decode_symbols(sealed[Section.Y_PRIVATE], index.ravel(), model.y_tables)
         y_private[:] = symbols.reshape(y_private.shape)
-    return Latents(z, y, prediction.mean, index)
+    return Latents(z, y, prediction.mean, prediction.index, level)
 
 
 def _read_refinement(
@@ -315,7 +317,8 @@ def _read_refinement(
     """Of a hardened file: moves from its public latents to the full picture's, and the distance that they stand for,
     [M, h, w] both.
     """
-    return refinement.decode_refinement(sealed[Section.REFINEMENT], latents.y, latents.index, model.y_tables)
+    index = _integers(latents.index)
+    return refinement.decode_refinement(sealed[Section.REFINEMENT], latents.y, index, model.y_tables)
 
 
 def _of_step(planes: Integers, turn: Sequence[Any]) -> Integers:
