@@ -17,8 +17,8 @@ from psic_cli.errors import FormatError
 
 # A byte above 127 and a line break: a transfer that clears the eighth bit or rewrites line ends shows in the magic.
 MAGIC = b"\x8fPS\n"
-VERSION = 2  # the highest; a file has the lowest that can say what it says:
-PLAIN, HARDENED = 1, 2
+PLAIN, HARDENED = 1, 2  # versions: a file has the lowest that can say what it says
+VERSION = HARDENED  # the highest
 
 CHECKSUM_BYTES = 4
 
@@ -124,13 +124,13 @@ def pack_sections(sections: Mapping[Section, bytes], hardened: bool = False) -> 
     """The section list inside the seal: Y_PRIVATE, or REFINEMENT in a hardened file, perhaps EXIF and XMP. `ValueError`
     for any other sections.
     """
-    _check_sections(sections, _INSIDE_HARDENED if hardened else _INSIDE_SEAL)
+    _check_sections(sections, _place_inside(hardened))
     return _pack_list(sections)
 
 
 def unpack_sections(data: bytes, hardened: bool = False) -> dict[Section, bytes]:
     """Read the section list inside the seal. `FormatError` as for `unpack`."""
-    sections, _ = _read_list(Reader(data), _INSIDE_HARDENED if hardened else _INSIDE_SEAL)
+    sections, _ = _read_list(Reader(data), _place_inside(hardened))
     return sections
 
 
@@ -231,6 +231,10 @@ def _not_psic(data: bytes) -> FormatError:
 
 def _file_place(header: Header) -> _Place:
     return _SEALED_FILE if header.sealed else _OPEN_FILE
+
+
+def _place_inside(hardened: bool) -> _Place:
+    return _INSIDE_HARDENED if hardened else _INSIDE_SEAL
 
 
 def _check_sections(sections: Mapping[Section, bytes], place: _Place) -> None:

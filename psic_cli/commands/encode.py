@@ -146,8 +146,12 @@ def encode(
             outcome.lap("encode")
             outcome.coded_bytes = len(outcome.data)
             outcome.words = f"{batch.rate_bpp(outcome):.2f} bpp"
-            facts = {"model": card.name, "quality": quality, "sealed": secret is not None, "hardened": hardened}
-            outcome.facts = facts
+            outcome.facts = {
+                "model": card.name,
+                "quality": quality,
+                "sealed": secret is not None,
+                "hardened": hardened,
+            }
 
         return batch.run(todo, work, rules, standard, doing="encoding")
 

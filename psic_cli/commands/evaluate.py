@@ -273,11 +273,10 @@ def _pictures(questions: session.Questions, means: session.Means, count: int) ->
 
     described = [label.path for label in questions.labels] or [row.path for row in questions.captions]
     paths = showing.choose(questions.paths or described or questions.unlabelled, count)
-    pictures = []
+    pictures, quality = [], usual_quality(means.qualities)
     with terminal.progress("pictures of the report", len(paths)) as advance:
         for path in paths:
             with contextlib.suppress(InputError):
-                quality = usual_quality(means.qualities)
                 pictures.append(showing.show(path, path.name, means.model, quality, means.hardened))
             advance()
     return pictures

@@ -35,9 +35,14 @@ def decode(data: bytes, model: zoo.Model, version: Version, strength: float | No
     return codec.decode(data, SECRET, version=version, device=model.device, strength=strength).rgb
 
 
-def model_key(model: zoo.Model) -> dict[str, object]:
+def coding_key(model: zoo.Model, hardened: bool) -> dict[str, object]:
     """What a decoded picture depends on, besides the picture and the quality."""
-    return {"weights": model.card.sha256, "device": model.device, "precision": str(model.precision)}
+    return {
+        "weights": model.card.sha256,
+        "device": model.device,
+        "precision": str(model.precision),
+        "hardened": hardened,
+    }
 
 
 def bits_per_pixel(data: bytes, rgb: Pixels) -> float:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,10 @@ class Figures:
     def zero_shot(self) -> list[Row]:
         """A row for each model and version."""
         return list(self.found["imagenet"]["classification"]["zero_shot"])
+
+    def classified(self, name: str) -> dict[str, Row]:
+        """Size and quality of the pictures that a command had classified, by version."""
+        return {row["version"]: row for row in self.found[name]["classification"]["versions"]}
 
     @property
     def models(self) -> list[str]:
@@ -149,7 +154,7 @@ def small(figures: Figures) -> str:
     """What the pictures that are classified cost, and lose."""
     rows = []
     for name in ("machine", "imagenet"):  # the lowest quality, and the usual one
-        found = {row["version"]: row for row in figures.found[name]["classification"]["versions"]}
+        found = figures.classified(name)
         full, protected = (found[version]["psnr"]["value"] for version in SHOWN)
         cells = [str(found["full"]["quality"]), f"{found['full']['bpp']['value']:.3f}"]
         rows.append([*cells, *(f"{value:.2f}" for value in (full, protected, full - protected))])
@@ -202,31 +207,20 @@ def agreement(figures: Figures, measured_by: str = "large") -> str:
 
 def hardened_sizes(figures: Figures) -> str:
     """What hardened files cost, beside ordinary ones, and what the protected picture in them is like."""
-    pairs = []
-    ordinary = {row["quality"]: row for row in figures.summaries}
-    for row in figures.found["hardened-kodak"]["rate_distortion"]["summaries"]:
-        pairs.append(("Kodak", row["psnr"], row, ordinary[row["quality"]]))
-    small = [
-        {row["version"]: row for row in figures.found[name]["classification"]["versions"]}
-        for name in ("hardened-imagenet", "imagenet")
-    ]
-    psnr = {version: row["psnr"] for version, row in small[0].items()}
-    pairs.append(("ImageNet, 227 px", psnr, small[0]["full"], small[1]["full"]))
-    rows = []
-    for pictures, psnr, row, other in pairs:
-        bpp = row["bpp"]["value"]
-        cells = [pictures, str(row["quality"]), f"{bpp:.3f}", f"{100 * (bpp / other['bpp']['value'] - 1):+.0f} %"]
-        rows.append([*cells, *(f"{psnr[version]['value']:.2f}" for version in SHOWN)])
+
+    def row(pictures: str, hardened: Row, ordinary: Row, psnr: Row) -> list[str]:
+        bpp, usual = hardened["bpp"]["value"], ordinary["bpp"]["value"]
+        cells = [pictures, str(hardened["quality"]), f"{bpp:.3f}", f"{100 * (bpp / usual - 1):+.0f} %"]
+        return [*cells, *(f"{psnr[version]['value']:.2f}" for version in SHOWN)]
+
+    usual = {summary["quality"]: summary for summary in figures.summaries}
+    kodak = figures.found["hardened-kodak"]["rate_distortion"]["summaries"]
+    rows = [row("Kodak", summary, usual[summary["quality"]], summary["psnr"]) for summary in kodak]
+    small = figures.classified("hardened-imagenet")
+    psnr = {version: small[version]["psnr"] for version in SHOWN}
+    rows.append(row("ImageNet, 227 px", small["full"], figures.classified("imagenet")["full"], psnr))
     columns = ("pictures", "quality", "bpp", "against ordinary files", *(f"PSNR {version}" for version in SHOWN))
     return table(columns, rows)
-
-
-def hardened_classification(figures: Figures) -> str:
-    return classification(figures, "hardened-imagenet")
-
-
-def hardened_agreement(figures: Figures) -> str:
-    return agreement(figures, "hardened-large")
 
 
 def measured(figures: Figures) -> Row:
@@ -283,8 +277,8 @@ PARTS: dict[str, Callable[[Figures], str]] = {
     "attacks": attacks,
     "agreement": agreement,
     "hardened-sizes": hardened_sizes,
-    "hardened-classification": hardened_classification,
-    "hardened-agreement": hardened_agreement,
+    "hardened-classification": partial(classification, measured_by="hardened-imagenet"),
+    "hardened-agreement": partial(agreement, measured_by="hardened-large"),
 }
 
 

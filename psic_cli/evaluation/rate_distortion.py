@@ -10,7 +10,7 @@ from psic_cli import zoo
 from psic_cli.codec import Version
 from psic_cli.evaluation import ms_ssim
 from psic_cli.evaluation.cache import Cache, Entry, picture_hash
-from psic_cli.evaluation.coding import Coded, code, model_key
+from psic_cli.evaluation.coding import Coded, code, coding_key
 from psic_cli.evaluation.metrics import Interval, average, psnr
 from psic_cli.picture import Pixels
 
@@ -59,7 +59,7 @@ def measure(
     picture = picture_hash(rgb)
     rows, reference = [], None
     for quality in qualities:
-        key = {"what": "rate", "picture": picture, "quality": quality, "hardened": hardened, **model_key(model)}
+        key = {"what": "rate", "picture": picture, "quality": quality, **coding_key(model, hardened)}
         entry = kept.read(key)
         if entry is None:
             reference = reference or _Reference(rgb)

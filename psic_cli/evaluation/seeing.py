@@ -143,10 +143,9 @@ class _File:
     """One picture in one quality: encoded and decoded when somebody looks, and then once."""
 
     def __init__(self, rgb: Pixels, experiment: Experiment, quality: int, picture: str) -> None:
-        model, hardened = experiment.model, experiment.hardened
-        self.key = {"picture": picture, "quality": quality, "hardened": hardened, **coding.model_key(model)}
-        self._rgb, self._model, self._quality, self._hardened = rgb, model, quality, hardened
-        self._cache = experiment.cache
+        self._rgb, self._quality, self._cache = rgb, quality, experiment.cache
+        self._model, self._hardened = experiment.model, experiment.hardened
+        self.key = {"picture": picture, "quality": quality, **coding.coding_key(self._model, self._hardened)}
         self._data: bytes | None = None
         self._decoded: dict[tuple[str, float | None], Pixels] = {}
 
