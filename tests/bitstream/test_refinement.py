@@ -17,10 +17,10 @@ PLAIN_TABLES = second_reader.tables_of(TABLES.cumulative.tolist(), TABLES.sizes.
 SHAPE = (5, 4, 8)
 
 
-def layers(largest: float = 40.0) -> st.SearchStrategy[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def layers() -> st.SearchStrategy[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Distances, public symbols and table indexes."""
     return st.tuples(
-        arrays.arrays(np.float32, SHAPE, elements=st.floats(-largest, largest, width=32)),
+        arrays.arrays(np.float32, SHAPE, elements=st.floats(-40, 40, width=32)),
         arrays.arrays(np.int32, SHAPE, elements=st.integers(-4, 4)),
         arrays.arrays(np.int32, SHAPE, elements=st.integers(0, 63)),
     )

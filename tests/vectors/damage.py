@@ -37,13 +37,14 @@ def with_payload(data: bytes, section: Section, payload: bytes) -> bytes:
     return pack(Container(container.header, {**container.sections, section: payload}))
 
 
+def sealed_anew(data: bytes, inside: bytes) -> bytes:
+    """A sealed file with other bytes inside its seal, which is sound."""
+    return with_payload(data, Section.SEALED, keys.seal(OWNER, inside, associated_data(data), bytes(16)))
+
+
 def with_refinement(data: bytes, payload: bytes) -> bytes:
     """A hardened file with another refinement, sealed soundly."""
-    container = unpack(data)
-    sections: dict[Section, bytes] = {s: p for s, p in container.sections.items() if s != Section.SEALED}
-    inside = pack_sections({Section.REFINEMENT: payload}, hardened=True)
-    sealed = keys.seal(OWNER, inside, associated_data(Container(container.header, sections)), bytes(16))
-    return with_payload(data, Section.SEALED, sealed)
+    return sealed_anew(data, pack_sections({Section.REFINEMENT: payload}, hardened=True))
 
 
 def with_bit_flipped(data: bytes, position: int) -> bytes:
@@ -75,8 +76,6 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
     other_model = with_checksum(plain.replace(b"\x04tiny", b"\x04gone", 1)[:-4])
     height = plain.index(b"\x40\x30", 6) + 1
     taller = with_checksum(plain[:height] + b"\x7f" + plain[height + 1 : -4])
-    bad_list = Container(parts.header, {s: p for s, p in parts.sections.items() if s != Section.SEALED})
-    resealed = keys.seal(OWNER, b"\x01\x03", associated_data(bad_list), bytes(16))
     words = parts.sections[Section.Y_PUBLIC]
     far_y = pack_varint(len(words_beyond_symbols(model))) + words_beyond_symbols(model)
     png = Image.fromarray(ramp(49, 64))
@@ -157,7 +156,7 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
         ),
         "seal-malformed": Broken(
             "sealed soundly, but the list inside is cut",
-            with_payload(sealed, Section.SEALED, resealed),
+            sealed_anew(sealed, b"\x01\x03"),
             "FormatError",
             "damaged",
             full,
