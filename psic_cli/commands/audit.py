@@ -47,6 +47,9 @@ def audit(
     quality: Annotated[
         int, typer.Option("-q", "--quality", metavar="N", min=1, max=100, help="At which pictures are encoded.")
     ] = 50,
+    hardened: Annotated[
+        bool, typer.Option("--hardened", metavar="", help="Encode pictures to hardened files.")
+    ] = False,
     model: Annotated[
         str, typer.Option("-m", "--model", metavar="NAME", help="With which pictures are encoded; see: psic models")
     ] = zoo.DEFAULT_MODEL,
@@ -148,7 +151,7 @@ def audit(
                     if original is not None:
                         raise UsageError("this is its own original", "--original is for a .psic file")
                     network = zoo.load_card(card, device=place)
-                    return audit_inputs.prepare_picture(data, network, quality, max_pixels)
+                    return audit_inputs.prepare_picture(data, network, quality, hardened, max_pixels)
             before = None if original is None else sources.read_rgb(original, max_pixels)
             with batch.naming(_shown(name)):
                 secret = None if key is None else key.secret
@@ -228,6 +231,7 @@ def _measure(name: str, prepared: Prepared, readers: list[Reader], device: str) 
         codec=card.name,
         weights_hash=card.weights_hash.hex(),
         quality=prepared.quality,
+        hardened=prepared.hardened,
         bpp=prepared.bpp,
         psnr=measuring.losses(prepared.versions),
         audits=tuple(audits),

@@ -138,6 +138,7 @@ class Audited:
     codec: str
     weights_hash: str
     quality: int
+    hardened: bool
     bpp: float
     psnr: Mapping[str, float]
     audits: tuple[Audit, ...]

@@ -22,6 +22,7 @@ class Prepared:
     versions: dict[str, Pixels]
     card: zoo.Card
     quality: int
+    hardened: bool
     bpp: float
 
     @property
@@ -36,12 +37,12 @@ def is_psic(name: str, data: bytes) -> bool:
     return data.startswith(container.MAGIC) or name.lower().endswith(".psic")
 
 
-def prepare_picture(data: bytes, model: zoo.Model, quality: int, max_pixels: int) -> Prepared:
+def prepare_picture(data: bytes, model: zoo.Model, quality: int, hardened: bool, max_pixels: int) -> Prepared:
     """A picture file, encoded in memory and decoded in both versions. InputError as in `read_picture`."""
     rgb = read_picture(data, max_pixels=max_pixels, strip=True).rgb
-    coded = code(rgb, model, quality, [Version.PROTECTED, Version.FULL])
+    coded = code(rgb, model, quality, [Version.PROTECTED, Version.FULL], hardened)
     versions = {ORIGINAL: rgb, PROTECTED: coded.pictures[Version.PROTECTED], FULL: coded.pictures[Version.FULL]}
-    return Prepared(versions, model.card, quality, coded.bpp)
+    return Prepared(versions, model.card, quality, hardened, coded.bpp)
 
 
 def prepare_file(
@@ -64,4 +65,4 @@ def prepare_file(
     for name, version in ((PROTECTED, Version.PROTECTED), (FULL, Version.FULL)):
         if version is Version.PROTECTED or key is not None or not header.sealed:
             versions[name] = codec.decode(data, key, version=version, device=device, max_pixels=max_pixels).rgb
-    return Prepared(versions, card, header.quality, 8 * len(data) / (header.width * header.height))
+    return Prepared(versions, card, header.quality, header.is_hardened, 8 * len(data) / (header.width * header.height))

@@ -107,7 +107,8 @@ def to_text(audited: Sequence[Audited], width: int = 120) -> str:
 
 def facts(file: Audited) -> str:
     """Size, rate and codec of a file in one line."""
-    size = f"{file.width} x {file.height}, quality {file.quality}, {file.bpp:.2f} bpp"
+    kind = ", hardened" if file.hardened else ""
+    size = f"{file.width} x {file.height}, quality {file.quality}{kind}, {file.bpp:.2f} bpp"
     return f"{size}, {file.codec} {file.weights_hash[:8]}"
 
 

@@ -70,6 +70,19 @@ def test_tables_and_verdicts_are_words_for_people(photo, colours):
     assert "4 labels" in done.stderr
 
 
+def test_a_picture_is_read_as_a_hardened_file_gives_it(photo, colours):
+    ordinary, hardened = (
+        json.loads(psic("audit", photo, *colours, "--json", *options))["files"][0] for options in ([], ["--hardened"])
+    )
+    assert [ordinary["hardened"], hardened["hardened"]] == [False, True]
+    assert hardened["bpp"] > ordinary["bpp"]
+    assert hardened["psnr"]["protected"] != ordinary["psnr"]["protected"]
+    assert "quality 50, hardened" in psic("audit", photo, *colours, "--hardened").stderr
+    assert psic("encode", "--hardened", photo, "-m", "tiny", "-o", "photo.psic").code == ExitCode.OK
+    of_file = json.loads(psic("audit", "photo.psic", *colours, "--json"))["files"][0]
+    assert of_file["hardened"]
+
+
 def test_a_sealed_file_shows_its_full_version_only_to_the_key(sealed, key, photo, colours):
     without = psic("audit", sealed, *colours, "--json", "--vlp", "witness:lite0")
     assert versions(json.loads(without)) == ["protected"]
