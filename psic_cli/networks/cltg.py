@@ -18,6 +18,8 @@ WITNESS_SIDE = 224  # pixels: the short side at which most vision-language model
 OCTAVES = 4  # frequencies 1, 2, 4, 8
 CONDITIONS = 4  # numbers in a condition
 QUALITY = 3  # the place of the quality among them
+# A shield that is half as large costs 35 to 46 % of what a whole one costs; half the strength shall cost half
+SHARE_POWER = 0.75
 LEARNED_QUALITIES = 8  # evenly spaced, as the gains of the latents
 
 
@@ -25,7 +27,7 @@ LEARNED_QUALITIES = 8  # evenly spaced, as the gains of the latents
 class Condition:
     """What a decode is asked for.
 
-    strength: shield strength, 0 (none) to 1 (as trained).
+    strength: shield strength, 0 (none) to 1 (as trained): about the share of the decibels that a whole shield costs.
     machine: preference for machine analysis, 0 (people) or 1 (machines).
     short_side: the shorter side of the picture in pixels; the shield must act at the scale at which a model looks.
     quality: 0 (smallest file) to 1 (best); what a shield may cost depends on it.
@@ -54,6 +56,11 @@ def of_full(condition: Tensor) -> Tensor:
 def at_full_strength(condition: Tensor) -> Tensor:
     """The conditions [B, 4] of the same pictures with the whole shield."""
     return torch.cat([torch.ones_like(condition[:, :1]), condition[:, 1:]], dim=1)
+
+
+def share_drawn(condition: Tensor) -> Tensor:
+    """How much of the whole shield conditions [B, 4] ask for, as a share of its amplitude: [B, 1, 1, 1]."""
+    return condition[:, :1, None, None] ** SHARE_POWER
 
 
 def fourier_features(condition: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator, at_full_strength
+from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator, at_full_strength, share_drawn
 from psic_cli.networks.layers import filtered
 from psic_cli.networks.visibility import price, visible
 
@@ -136,7 +136,7 @@ class Guide(nn.Module):
     def forward(self, x: Tensor, reference: Tensor, condition: Tensor) -> Tensor:
         """What to add to pictures x so that they are not taken for the reference: [B, 3, H, W], as both are.
 
-        condition: [B, 4], see cltg.Condition; its strength is the share of the steps that is taken.
+        condition: [B, 4], see cltg.Condition; its strength says how much of the steps is taken.
         """
         height, width = x.shape[-2:]
         scale = min(SIDE / min(height, width), LONGEST / max(height, width))
@@ -165,7 +165,7 @@ class Guide(nn.Module):
         (trigger,) = self.cltg(at_full_strength(condition))
         paces = PACE * torch.exp((self.pace(texture).float() + trigger).clamp(-6, 3))
         paces = F.interpolate(paces, scale_factor=TEXTURE_STRIDE, mode="bilinear", align_corners=False)
-        return condition[:, :1, None, None] * paces
+        return share_drawn(condition) * paces
 
     def features(self, x: Tensor) -> Features:
         """Pictures [B, 3, H, W] in 0..1, sides multiples of 32."""

@@ -21,7 +21,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from psic_cli.networks.cltg import QUALITY, at_full_strength, of_full
+from psic_cli.networks.cltg import QUALITY, at_full_strength, of_full, share_drawn
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS, ContextModel, step_of_each, turns
 from psic_cli.networks.entropy_model import (
@@ -294,11 +294,11 @@ class PsicNetwork(nn.Module):
         return self.guided(self.drawn(y_hat, x_hat, condition), x_hat, condition), None
 
     def drawn(self, y_hat: Tensor, x_hat: Tensor, condition: Tensor) -> Tensor:
-        """How the protected version of y_hat differs from its full one x_hat [B, 3, H, W], in proportion to the
-        shield's strength: [B, 3, H, W].
+        """How the protected version of y_hat differs from its full one x_hat [B, 3, H, W], as far as the shield's
+        strength asks for it: [B, 3, H, W].
         """
         protected = self.synthesise(y_hat, at_full_strength(condition))[..., : x_hat.shape[2], : x_hat.shape[3]]
-        return condition[:, :1, None, None] * (protected.float() - x_hat)
+        return share_drawn(condition) * (protected.float() - x_hat)
 
     def draw_shield(self, x: Tensor, condition: Tensor) -> Tensor:
         """What protects large pictures [B, 3, H, W], to be enlarged and added to them: [B, 3, h, w], the shorter side

@@ -54,7 +54,7 @@ def test_a_weaker_shield_is_a_share_of_the_whole_one(side):
     found = decodes(side)
     whole = found["protected"] - found["full"]
     assert whole.abs().max() > 0.01
-    torch.testing.assert_close(found["half"] - found["full"], 0.5 * whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found["half"] - found["full"], 0.5**0.75 * whole, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("height", "width"), [(321, 400), (400, 321), (330, 1500), (321, 321)])
