@@ -222,7 +222,7 @@ def decode(
     shield = drawn_later if strength is None else strength
     condition = Condition(
         strength=shield if version is Version.PROTECTED else 0.0,
-        machine=1.0 if version is Version.MACHINE else 0.0,
+        machine=1.0 if version is Version.MACHINE and level.item() < network.config.machine_below else 0.0,
         short_side=header.short_side,
         quality=network.config.quality(level).item(),
     )

@@ -1,6 +1,7 @@
 """Who may read what: the seal is never touched for keyless versions, and nothing behind it opens without its key."""
 
 import contextlib
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,19 @@ def test_full_and_machine_do_not_depend_on_the_strength():
     for version in (Version.FULL, Version.MACHINE, Version.FORCED):
         one, other = (pixels(data, None, version) for data in files)
         assert (one == other).all()
+
+
+def test_the_machine_version_is_the_full_one_where_that_reads_best(monkeypatch):
+    model = zoo.load("tiny")
+    monkeypatch.setattr(zoo, "load", lambda *_, **__: model)
+    data = codec.encode(PICTURE, None, model=model, quality=50)
+    own = pixels(data, None, Version.MACHINE)
+    full = pixels(data, None, Version.FULL)
+    assert (own != full).any()
+    level = int(model.network.config.levels * 0.5)
+    for below, expected in ((level - 2, full), (level + 2, own)):
+        monkeypatch.setattr(model.network, "config", dataclasses.replace(model.network.config, machine_below=below))
+        assert (pixels(data, None, Version.MACHINE) == expected).all()
 
 
 # Hardened files

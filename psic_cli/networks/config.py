@@ -26,6 +26,7 @@ class NetworkConfig:
     cltg_hidden: int = 512  # width of the condition's MLP
     levels: int = 64  # quality levels
     even_from: int = 0  # pixels: pictures whose shorter side is smaller get higher levels (header.quality_level)
+    machine_below: int = 64  # levels from this one on read best in the full version: it is the machine version, too
     z_bands: int = 8  # ranges of levels, each with a table of its own for every channel of z
     largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
 

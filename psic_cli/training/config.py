@@ -67,7 +67,8 @@ class ProtectionConfig(StageConfig):
     # hundreds of steps, in which a network that keeps its budget already would forget how
     budget_weight: float = 4.0
     fixed_weight: float = 2.0  # of the protected version's distortion where the objective is "fixed"
-    private_share: float = 0.10  # of the bits, sealed
+    # Of the bits, sealed: the protected version lacks what they tell, and they keep nothing from a model
+    private_share: float = 0.03
     learning_rate: float = 4e-4
     warm_up: int = 30
     # Muon moves all directions of a matrix alike: right for a synthesis of its own, but one that all versions share

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psic_cli.networks.thumbnails import THUMBNAIL, thumbnail
+from psic_cli.networks.thumbnails import THUMBNAIL, enlarged, thumbnail
 from psic_cli.networks.visibility import visible
 from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
@@ -38,7 +38,9 @@ BANDS = 4
 SIZES = [THUMBNAIL, 640]  # pixels: up to the first, up to the second, larger
 # Decibels that sealing alone costs, at the lowest quality level and more at the best, and a shield on top of it: a
 # limit below them cannot be kept, and all that budgets do is to grow
-SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.2, 1.3, 0.9
+SEALING, SEALING_AT_BEST, LEAST_SHIELD = 0.05, 0.75, 0.9
+# Share of what the full version has above 33 dB that the protected one may lose beside the budget
+ABOVE = 0.35
 # Share of the budget at the lowest quality level, and how fast it grows to the whole: a decibel takes more of the
 # structure (MS-SSIM) from a picture that has lost much of it already
 AT_LOWEST, GROWTH = 0.5, 0.85
@@ -46,8 +48,9 @@ AT_LOWEST, GROWTH = 0.5, 0.85
 LARGE_SHARE = 0.94
 # Share of the machine version's weight that is gone at the best quality, where it has less to mend
 MACHINE_FALLS = 0.85
-# Power of the uniform numbers that levels are drawn by when it is the machine version's turn: low ones more often
-MACHINE_LEVELS = 2.0
+# Share of the quality levels, the lower ones, at which the machine version is one of its own: above, models read the
+# full version as well. And the power of the uniform numbers that its levels are drawn by: low ones more often
+MACHINE_BELOW, MACHINE_LEVELS = 0.72, 1.5
 # Shares of the learning rate for a guide's trunk, which has learned to see already, and for its paces, a few numbers
 GUIDE_RATES = (0.4, 10.0)
 JUDGED = 32  # held-out pictures of 224 pixels for validation
@@ -55,14 +58,14 @@ LARGE_JUDGED = (256, 1280)  # pixels: sides at which they are compared
 
 
 def allowed_loss(full_psnr: Tensor, budget_db: float, quality: Tensor, is_large: bool) -> Tensor:
-    """Decibels that the protected version may lose: the budget, and half of what the full version has above 33 dB, up
+    """Decibels that the protected version may lose: the budget, and ABOVE of what the full version has above 33 dB, up
     to 37 dB, and less at low quality; but never less than sealing and a small shield cost.
 
     Beyond 37 dB a picture is so even that it shows everything. quality: levels as 0..1. is_large: whether the shield is
     drawn on a thumbnail.
     """
     share = (AT_LOWEST + GROWTH * quality).clamp_max(1)
-    wanted = share * (budget_db + 0.5 * (full_psnr - 33.0).clamp(0, 4))
+    wanted = share * (budget_db + ABOVE * (full_psnr - 33.0).clamp(0, 4))
     least = SEALING + SEALING_AT_BEST * quality.square() + LEAST_SHIELD * share
     return (LARGE_SHARE if is_large else 1.0) * wanted.maximum(least)
 
@@ -114,7 +117,8 @@ class ProtectionStage:
         seed = run.config.seed + 1000 * distributed.rank()
         self.source = ScaleSource(pictures, sides, seed, run.device, TONED, OBLONG)
         largest = max(sides) if self.config.scale_condition else min(sides)
-        run.network.config = replace(run.network.config, largest_side=largest)
+        machine_below = int(MACHINE_BELOW * run.network.config.levels)
+        run.network.config = replace(run.network.config, largest_side=largest, machine_below=machine_below)
         held_out = [pair.rgb for pair in read_pairs(data.pairs, "val")]
         self.held_out = ScaleSource(held_out[:64] or photos[:64], [224], 0, run.device).next_batch(JUDGED * 224**2).x
 
@@ -156,9 +160,11 @@ class ProtectionStage:
         return self.steps % FULL_EVERY == 0 or self.config.objective == "mgda-parameters"  # which weighs all three
 
     def _draw_levels(self, count: int) -> Tensor:
-        """Of quality, [count]: all alike, but low ones more often in the machine version's turn."""
-        drawn = torch.rand(count, device=self.run.device) ** (MACHINE_LEVELS if self._turn == "machine" else 1.0)
-        return (self.run.network.config.levels * drawn).long()
+        """Of quality, [count]: all alike, but those of the machine version in its turn, low ones more often."""
+        config, drawn = self.run.network.config, torch.rand(count, device=self.run.device)
+        if self._turn == "machine":
+            return (config.machine_below * drawn**MACHINE_LEVELS).long()
+        return (config.levels * drawn).long()
 
     @property
     def _turn(self) -> str | None:
@@ -188,21 +194,25 @@ class ProtectionStage:
         """Loss of the full and the protected version, and figures."""
         full = decibels((x_full - x).square().mean((1, 2, 3)))
         x_protected, drawn = self.versions.protected(latents.public, x.shape[2:], level)
-        seen = self.journey(shown(x_protected))
-        misled, cosine = shield_loss(models, seen, originals, captions, self.config.uaeo_weight)
+        travelled = self.journey(shown(x_protected))
+        misled, cosine = shield_loss(models, travelled, originals, captions, self.config.uaeo_weight)
         shield = self.SHIELD * misled.mean()
         quality = self.run.network.config.quality(level)
         allowed = allowed_loss(-full.detach(), self.config.budget_db, quality, is_large=drawn is not None)
         # In decibels where the limit is reached, so that all pictures weigh alike there.
-        seen_by_people = visible(x)
-        repeated = None if drawn is None else grid(drawn, visible(thumbnail(x)))  # by the cells of the thumbnail
-        added = added_distortion(x_protected, x_full, x, seen_by_people, repeated)
+        if drawn is None:
+            seen, repeated = visible(x), None
+        else:  # what is drawn on a thumbnail hides in its detail, and repeats by its cells
+            seen = visible(thumbnail(x))
+            repeated = grid(drawn, seen)
+            seen = enlarged(seen, *x.shape[2:]).clamp_min(0)
+        added = added_distortion(x_protected, x_full, x, seen, repeated)
         added = added * allowed / (10 ** (allowed / 20) - 1)
         excess = added - allowed
         cost = 0.5 * added + 2 * excess.clamp_min(0)  # above the limit five times as much: no picture pays for others
         kept = torch.zeros_like(shield)
         if self._learns_full:
-            looks = decibels(distortion(x_full, x, seen_by_people))
+            looks = decibels(distortion(x_full, x, seen))
             kept = self.FULL * FULL_EVERY * (0.75 * full + 0.25 * looks).mean()
         protected = decibels((x_protected.detach() - x).square().mean((1, 2, 3)))
         figures = {

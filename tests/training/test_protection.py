@@ -308,12 +308,17 @@ def test_each_range_of_qualities_has_a_budget_of_its_own(protected_config, tmp_p
 
 def test_the_machine_versions_turn_draws_low_qualities_more_often(protected_config, tmp_path):
     stage = ProtectionStage(Run(protected_config, tmp_path, "cpu"), fresh=True)
-    levels = stage.run.network.config.levels
-    for steps, in_lower_half in ((3, 0.5**0.5), (4, 0.5), (5, 0.5)):
+    config = stage.run.network.config
+    assert 0 < config.machine_below < config.levels  # from there on it is the full version
+    for steps, below, in_lower_half in (
+        (3, config.machine_below, 0.5 ** (1 / 1.5)),
+        (4, config.levels, 0.5),
+        (5, config.levels, 0.5),
+    ):
         stage.steps = steps
         drawn = stage._draw_levels(10_000)
-        assert [int(drawn.min()), int(drawn.max())] == [0, levels - 1]
-        assert (drawn < levels // 2).float().mean().item() == pytest.approx(in_lower_half, abs=0.03)
+        assert [int(drawn.min()), int(drawn.max())] == [0, below - 1]
+        assert (drawn < below / 2).float().mean().item() == pytest.approx(in_lower_half, abs=0.03)
 
 
 def test_the_first_step_weighs_distortion_as_the_configuration_says(protected_config, tmp_path):
@@ -323,10 +328,12 @@ def test_the_first_step_weighs_distortion_as_the_configuration_says(protected_co
 
 def test_the_protected_version_may_always_lose_what_sealing_costs():
     psnr, lowest, best = torch.tensor([30.0, 36.0]), torch.zeros(2), torch.ones(2)
-    assert allowed_loss(psnr, 1.5, lowest, is_large=False).tolist() == pytest.approx([0.75, 1.5])  # half of the budget
-    assert allowed_loss(psnr, 1.5, 0.2 + lowest, is_large=False).tolist() == pytest.approx([1.005, 2.01])
-    sealing = allowed_loss(psnr, 1.5, best, is_large=False)  # 1.5 dB for it alone
-    assert sealing.tolist() == pytest.approx([2.4, 3.0])
+    assert allowed_loss(psnr, 1.5, lowest, is_large=False).tolist() == pytest.approx(
+        [0.75, 1.275]
+    )  # half of the budget
+    assert allowed_loss(psnr, 1.5, 0.2 + lowest, is_large=False).tolist() == pytest.approx([1.005, 1.7085])
+    wanted = allowed_loss(psnr, 1.5, best, is_large=False)
+    assert wanted.tolist() == pytest.approx([1.7, 2.55])  # 0.8 dB for sealing alone; 0.35 of 3 dB above 33
     for quality in (lowest, best):  # where thumbnails are drawn on, everything is a little less
         small, large = (allowed_loss(psnr, 1.5, quality, is_large=is_large) for is_large in (False, True))
         torch.testing.assert_close(large, 0.94 * small)
