@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "psic-base"
 CODEC, WITNESS = "codec", "witness"  # kinds of models
 CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
-WEIGHTS_VERSION = 12  # of the tensors' names and meaning, bitstream/FORMAT.md section 7; rises with any change of bits
+WEIGHTS_VERSION = 13  # of the tensors' names and meaning, bitstream/FORMAT.md section 7; rises with any change of bits
 
 
 @dataclass(frozen=True)
