@@ -96,7 +96,7 @@ def encode(
     """A picture as the bytes of a .psic file.
 
     secret: 32 bytes that seal the private latents and the EXIF and XMP metadata; None makes an open file. quality:
-    1..100. strength: percent of the shield in the protected version. hardened: what is public is the protected picture
+    1..100. strength: of the shield, in percent, see cltg.Condition. hardened: what is public is the protected picture
     itself, so that no decoder is given more without the key; such a file is larger, and cannot be open (ValueError).
     Two runs give equal bytes, but for the salt of the seal.
     """

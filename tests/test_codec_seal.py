@@ -12,6 +12,7 @@ from PIL import Image
 
 from psic_cli import codec, keys, zoo
 from psic_cli.bitstream.container import Container, Section, pack, unpack
+from psic_cli.bitstream.header import quality_level
 from psic_cli.codec import Version
 from psic_cli.errors import ConditionError, FormatError
 from psic_cli.picture import Picture
@@ -122,8 +123,8 @@ def test_the_machine_version_is_the_full_one_where_that_reads_best(monkeypatch):
     own = pixels(data, None, Version.MACHINE)
     full = pixels(data, None, Version.FULL)
     assert (own != full).any()
-    level = int(model.network.config.levels * 0.5)
-    for below, expected in ((level - 2, full), (level + 2, own)):
+    level = quality_level(50, model.network.config.levels, min(RGB.shape[:2]), model.network.config.even_from)
+    for below, expected in ((level, full), (level + 1, own)):
         monkeypatch.setattr(model.network, "config", dataclasses.replace(model.network.config, machine_below=below))
         assert (pixels(data, None, Version.MACHINE) == expected).all()
 

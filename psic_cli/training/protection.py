@@ -199,7 +199,6 @@ class ProtectionStage:
         shield = self.SHIELD * misled.mean()
         quality = self.run.network.config.quality(level)
         allowed = allowed_loss(-full.detach(), self.config.budget_db, quality, is_large=drawn is not None)
-        # In decibels where the limit is reached, so that all pictures weigh alike there.
         if drawn is None:
             seen, repeated = visible(x), None
         else:  # what is drawn on a thumbnail hides in its detail, and repeats by its cells
@@ -207,6 +206,7 @@ class ProtectionStage:
             repeated = grid(drawn, seen)
             seen = enlarged(seen, *x.shape[2:]).clamp_min(0)
         added = added_distortion(x_protected, x_full, x, seen, repeated)
+        # In decibels where the limit is reached, so that all pictures weigh alike there.
         added = added * allowed / (10 ** (allowed / 20) - 1)
         excess = added - allowed
         cost = 0.5 * added + 2 * excess.clamp_min(0)  # above the limit five times as much: no picture pays for others

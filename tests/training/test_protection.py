@@ -328,9 +328,8 @@ def test_the_first_step_weighs_distortion_as_the_configuration_says(protected_co
 
 def test_the_protected_version_may_always_lose_what_sealing_costs():
     psnr, lowest, best = torch.tensor([30.0, 36.0]), torch.zeros(2), torch.ones(2)
-    assert allowed_loss(psnr, 1.5, lowest, is_large=False).tolist() == pytest.approx(
-        [0.75, 1.275]
-    )  # half of the budget
+    # Half of the budget
+    assert allowed_loss(psnr, 1.5, lowest, is_large=False).tolist() == pytest.approx([0.75, 1.275])
     assert allowed_loss(psnr, 1.5, 0.2 + lowest, is_large=False).tolist() == pytest.approx([1.005, 1.7085])
     wanted = allowed_loss(psnr, 1.5, best, is_large=False)
     assert wanted.tolist() == pytest.approx([1.7, 2.55])  # 0.8 dB for sealing alone; 0.35 of 3 dB above 33
