@@ -23,6 +23,7 @@ class NetworkConfig:
     synthesis_blocks: int = 4
     own_synthesis: bool = False  # of the versions that are not the full one
     guide: bool = False  # of the protected version
+    guide_steps: int = 3  # that it takes
     cltg_hidden: int = 512  # width of the condition's MLP
     levels: int = 64  # quality levels
     even_from: int = 0  # pixels: pictures whose shorter side is smaller get higher levels (header.quality_level)

@@ -30,7 +30,6 @@ STAGES = [(3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3)
 TEXTURE = 2  # the stage that tells how far to step at each place,
 TEXTURE_CHANNELS, TEXTURE_STRIDE = STAGES[TEXTURE][3], 8  # what it gives,
 TEXTURE_BLOCK = sum(blocks for *_, blocks in STAGES[: TEXTURE + 1])  # and after how many blocks
-STEPS = 3
 OUTSIDE = 0.25  # how much features beside the middle square count, where that weighs 1
 PACE = 0.5 / 255  # of an untrained guide: root mean square of a step, as far as people see it
 TINY = 1e-30  # what is smaller counts as zero
@@ -55,12 +54,12 @@ class Block(nn.Module):
         """The result, and what its ReLU6 gave."""
         h, active = x, []
         if self.widen is not None:
-            h = F.relu6(self.widen(h))
+            h = F.relu6(self.widen(h), inplace=True)
             active.append(h)
         h = self.look(h)
         if self.stride == 2:  # odd places: those where TensorFlow's padding puts a kernel
             h = h[..., 1::2, 1::2]
-        h = F.relu6(h)
+        h = F.relu6(h, inplace=self.stride == 1)
         active.append(h)
         h = self.project(h)
         return (x + h if self.is_residual else h), active
@@ -103,10 +102,16 @@ class Features(NamedTuple):
 
 
 class Guide(nn.Module):
-    """Steps that turn a picture's features away from a reference's. See the module docstring."""
+    """Steps that turn a picture's features away from a reference's. See the module docstring.
 
-    def __init__(self) -> None:
+    Args:
+        steps: how many. Each costs the time of two passes through the trunk; many short ones change a picture less than
+            a few long ones that mislead as well.
+    """
+
+    def __init__(self, steps: int) -> None:
         super().__init__()
+        self.steps = steps
         self.stem = nn.Conv2d(3, STEM, 3, stride=2)
         blocks, inputs = [], STEM
         for kernel, stride, expansion, channels, count in STAGES:
@@ -114,10 +119,10 @@ class Guide(nn.Module):
                 blocks.append(Block(inputs, channels, kernel, stride if i == 0 else 1, expansion))
                 inputs = channels
         self.blocks = nn.ModuleList(blocks)
-        self.pace = nn.Conv2d(TEXTURE_CHANNELS, STEPS, 1)
+        self.pace = nn.Conv2d(TEXTURE_CHANNELS, steps, 1)
         nn.init.zeros_(self.pace.weight)
         nn.init.zeros_(self.pace.bias)  # type: ignore[arg-type]
-        self.cltg = ConditionalLatentTriggerGenerator([STEPS], HIDDEN)
+        self.cltg = ConditionalLatentTriggerGenerator([steps], HIDDEN)
 
     def inner_blocks(self) -> list[Block]:
         """All blocks behind the stem."""
@@ -152,7 +157,7 @@ class Guide(nn.Module):
         known, cost = self.features(reference), price(visible(reference.clamp(0, 1)))
         paces = self._paces(known.texture, condition)
         drawn = torch.zeros_like(x)
-        for step in range(STEPS):
+        for step in range(self.steps):
             found = self.features((x + drawn).detach())  # what a step sees is not trained through
             gradient = smooth(self.adjoint(_turning(found.last.float(), known.last.float()), found.active).float())
             direction = _normalised(gradient) / cost  # the steepest for what people see of it
@@ -161,7 +166,7 @@ class Guide(nn.Module):
         return drawn
 
     def _paces(self, texture: Tensor, condition: Tensor) -> Tensor:
-        """How far each step goes at each place: [B, STEPS, H, W]."""
+        """How far each step goes at each place: [B, steps, H, W]."""
         (trigger,) = self.cltg(at_full_strength(condition))
         paces = PACE * torch.exp((self.pace(texture).float() + trigger).clamp(-6, 3))
         paces = F.interpolate(paces, scale_factor=TEXTURE_STRIDE, mode="bilinear", align_corners=False)
@@ -169,7 +174,7 @@ class Guide(nn.Module):
 
     def features(self, x: Tensor) -> Features:
         """Pictures [B, 3, H, W] in 0..1, sides multiples of 32."""
-        h = F.relu6(self.stem(F.pad(2 * x - 1, (0, 1, 0, 1))))  # padded as TensorFlow does
+        h = F.relu6(self.stem(F.pad(2 * x - 1, (0, 1, 0, 1))), inplace=True)  # padded as TensorFlow does
         active, texture = [[h]], h
         for number, block in enumerate(self.inner_blocks(), start=1):
             h, inner = block(h)

@@ -65,7 +65,7 @@ class PsicNetwork(nn.Module):
         self.g_a = Analysis(c)
         self.g_s: Synthesis = Synthesis(c) if c.own_synthesis else ConditionalSynthesis(c)
         self.g_p = ConditionalSynthesis(c) if c.own_synthesis else None
-        self.guide = Guide() if c.guide else None
+        self.guide = Guide(c.guide_steps) if c.guide else None
         self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents)
         self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents, c.levels)
         self.context = nn.ModuleList(

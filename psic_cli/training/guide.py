@@ -13,9 +13,11 @@ from psic_cli.vlp.interface import load_vlp
 
 
 @torch.no_grad()
-def guide_from(spec: str) -> Guide:
-    """A guide that sees what the model sees before its last stage. InputError if the model has no such tower."""
-    guide = Guide()
+def guide_from(spec: str, steps: int) -> Guide:
+    """A guide of so many steps that sees what the model sees before its last stage. InputError if the model has no such
+    tower.
+    """
+    guide = Guide(steps)
     tower: Any = getattr(load_vlp(spec, "cpu"), "tower", None)
     try:
         blocks = [block for stage in list(tower.blocks)[: len(STAGES)] for block in stage]

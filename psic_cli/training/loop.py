@@ -100,7 +100,7 @@ class Run:
         if not config.guide:
             self.network.guide = None
         elif self.network.guide is None:
-            self.network.give_guide(Guide())
+            self.network.give_guide(Guide(config.guide_steps))
         self.network.config = config
 
     @property

@@ -50,7 +50,7 @@ LARGE_SHARE = 0.94
 MACHINE_FALLS = 0.85
 # Share of the quality levels, the lower ones, at which the machine version is one of its own: above, models read the
 # full version as well. And the power of the uniform numbers that its levels are drawn by: low ones more often
-MACHINE_BELOW, MACHINE_LEVELS = 0.72, 1.5
+MACHINE_BELOW, MACHINE_LEVELS = 0.72, 2.5
 # Shares of the learning rate for a guide's trunk, which has learned to see already, and for its paces, a few numbers
 GUIDE_RATES = (0.4, 10.0)
 JUDGED = 32  # held-out pictures of 224 pixels for validation
@@ -93,7 +93,7 @@ class ProtectionStage:
         if fresh and self.config.own_synthesis and run.network.g_p is None:
             run.network.give_own_synthesis()
         if fresh and self.config.guide and run.network.guide is None:
-            run.network.give_guide(guide_from(self.config.guide))
+            run.network.give_guide(guide_from(self.config.guide, run.network.config.guide_steps))
         self.surrogates = Surrogates(self.config.vlps, run.device)
         self.judges = Surrogates(self.config.judges, run.device)
         self._read_pictures()
@@ -272,7 +272,7 @@ class ProtectionStage:
         turn = number // 2 if self.run.network.g_p is None else number
         x_machine = self.versions.decode(latents.full, x.shape[2:], level, none, none + 1)
         pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
-        lost = machine.machine_loss(models, shown(x_machine), x, originals, turn, self.generator)
+        lost = machine.machine_loss(models, self.journey(shown(x_machine)), x, originals, turn, self.generator)
         worth = self.MACHINE * (1 - MACHINE_FALLS * self.run.network.config.quality(level))
         return (worth * lost + pixels).mean()
 

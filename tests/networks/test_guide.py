@@ -28,7 +28,7 @@ def alike(one: Features, other: Features) -> float:
 
 
 def test_the_way_back_is_the_gradient(guide):
-    double = Guide().double()
+    double = Guide(steps=3).double()
     double.load_state_dict(guide.state_dict())
     x = torch.rand(2, 3, 64, 96, dtype=torch.float64, requires_grad=True)
     found = double.features(x)
@@ -60,7 +60,7 @@ def test_what_is_drawn_grows_with_the_strength(guide):
 
 
 def test_a_weaker_shield_takes_shorter_steps_and_learns_no_others(guide):
-    loud = Guide().eval().requires_grad_(False)
+    loud = Guide(steps=3).eval().requires_grad_(False)
     loud.load_state_dict(guide.state_dict())
     for head in loud.cltg.heads.parameters():
         head.normal_()

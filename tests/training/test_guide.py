@@ -17,7 +17,7 @@ from tests.training.test_protection import changed, frozen_parts
 
 
 def test_a_guide_sees_what_the_witness_sees_before_its_last_stage():
-    witness, made = load_vlp("witness:lite0", "cpu"), guide_from("witness:lite0")
+    witness, made = load_vlp("witness:lite0", "cpu"), guide_from("witness:lite0", steps=3)
     x = torch.rand(1, 3, 224, 224)
     tower = witness.tower  # type: ignore[attr-defined]
     with torch.no_grad():
@@ -30,12 +30,12 @@ def test_a_guide_sees_what_the_witness_sees_before_its_last_stage():
 def test_other_models_cannot_become_a_guide(monkeypatch):
     monkeypatch.setattr(guide, "load_vlp", lambda spec, device: SmallModel(spec))
     with pytest.raises(InputError, match="EfficientNet-Lite0"):
-        guide_from("fake:one")
+        guide_from("fake:one", steps=3)
 
 
 def test_a_witness_of_another_size_cannot_become_a_guide():
     with pytest.raises(InputError, match="EfficientNet-Lite0"):
-        guide_from("witness:lite2")
+        guide_from("witness:lite2", steps=3)
 
 
 @pytest.mark.usefixtures("small_scale")

@@ -311,7 +311,7 @@ def test_the_machine_versions_turn_draws_low_qualities_more_often(protected_conf
     config = stage.run.network.config
     assert 0 < config.machine_below < config.levels  # from there on it is the full version
     for steps, below, in_lower_half in (
-        (3, config.machine_below, 0.5 ** (1 / 1.5)),
+        (3, config.machine_below, 0.5 ** (1 / 2.5)),
         (4, config.levels, 0.5),
         (5, config.levels, 0.5),
     ):
