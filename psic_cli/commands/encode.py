@@ -65,17 +65,7 @@ def encode(
             rich_help_panel=options.ADVANCED,
         ),
     ] = None,
-    strength: Annotated[
-        float,
-        typer.Option(
-            "--strength",
-            metavar="X",
-            min=0,
-            max=1,
-            help="Shield strength of the protected version.",
-            rich_help_panel=options.ADVANCED,
-        ),
-    ] = 1.0,
+    strength: options.Strength = 1.0,
     strip: Annotated[
         bool,
         typer.Option(
@@ -104,8 +94,7 @@ def encode(
         raise UsageError("--open and --condition contradict each other", "an open file is sealed with no key")
     if open_ and hardened:
         raise UsageError("--open and --hardened contradict each other", "an open file keeps nothing from anybody")
-    if not 0 <= strength <= 1:  # "nan" passes the parser's comparison
-        raise UsageError(f"strength {strength} is not between 0 and 1")
+    percent = options.percent(strength)
     rules = batch.Rules(force, skip_existing, jobs, report)
     kind = worklist.Kind("encode", "pictures", "a .psic file", pictures.PICTURE_SUFFIXES, ".psic")
 
@@ -139,7 +128,6 @@ def encode(
             with network, batch.naming(task.source_name):
                 from psic_cli import codec
 
-                percent = round(100 * strength)
                 outcome.data = codec.encode(
                     picture, secret, model=load(), quality=quality, strength=percent, hardened=hardened
                 )

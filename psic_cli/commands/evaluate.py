@@ -36,6 +36,7 @@ def evaluate(
     ] = "10,30,50,70,90",
     model: Annotated[str, typer.Option("-m", "--model", metavar="NAME", help="See: psic models")] = zoo.DEFAULT_MODEL,
     hardened: Annotated[bool, typer.Option("--hardened", metavar="", help="Measure hardened files.")] = False,
+    strength: options.Strength = 1.0,
     peer_names: Annotated[
         str | None,
         typer.Option(
@@ -161,7 +162,7 @@ def evaluate(
         raise UsageError("--peers needs a folder of pictures")
     if attack_names is not None and labels is None and captions is None:
         raise UsageError("--attacks needs --labels or --captions")
-    qualities = _qualities(quality)
+    qualities, percent = _qualities(quality), options.percent(strength)
     if output is not None and is_report_folder(output):
         check_report(output, overwrite=force)
     elif output is not None:
@@ -173,6 +174,7 @@ def evaluate(
     with streams.claim_streams() as standard:
         from psic_cli.evaluation import about, attacks, bd_rate, cache, peers, report, seeing, session, sources, tables
         from psic_cli.evaluation.agreement import read_sides
+        from psic_cli.evaluation.coding import Making
         from psic_cli.evaluation.unseen import load_classifier
         from psic_cli.vlp.imagenet import imagenet_classes
         from psic_cli.vlp.interface import load_vlp
@@ -198,10 +200,11 @@ def evaluate(
         seers: list[seeing.Seer] = [*vlps.values(), *classifiers.values()]
         seeing.named(seers)
 
-        results = report.Results(about=about.about(network, qualities, vlps, classifiers, hardened))
+        making = Making(hardened, percent)
+        results = report.Results(about=about.about(network, qualities, vlps, classifiers, making))
         kept = cache.Cache(cache_folder or _cache_beside(output))
         means = session.Means(
-            network, qualities, seeing.named(vlps.values()), seeing.named(classifiers.values()), chosen, kept, hardened
+            network, qualities, seeing.named(vlps.values()), seeing.named(classifiers.values()), chosen, kept, making
         )
 
         try:
@@ -277,7 +280,7 @@ def _pictures(questions: session.Questions, means: session.Means, count: int) ->
     with terminal.progress("pictures of the report", len(paths)) as advance:
         for path in paths:
             with contextlib.suppress(InputError):
-                pictures.append(showing.show(path, path.name, means.model, quality, means.hardened))
+                pictures.append(showing.show(path, path.name, means.model, quality, means.making))
             advance()
     return pictures
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from psic_cli.errors import UsageError
 from psic_cli.shell.terminal import terminal
 
 BATCHES = "Batches"
@@ -97,7 +98,25 @@ Report = Annotated[
         "--report", metavar="FILE", help="One JSON line per picture; - for standard output.", rich_help_panel=BATCHES
     ),
 ]
+Strength = Annotated[
+    float,
+    typer.Option(
+        "--strength",
+        metavar="X",
+        min=0,
+        max=1,
+        help="Shield strength of the protected version.",
+        rich_help_panel=ADVANCED,
+    ),
+]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where the network runs.", rich_help_panel=ADVANCED)]
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", metavar="N", min=1, help="Refuse larger pictures.", rich_help_panel=ADVANCED)
 ]
+
+
+def percent(strength: float) -> int:
+    """A strength 0..1 as files carry it. UsageError for what is none."""
+    if not 0 <= strength <= 1:  # "nan" passes the parser's comparison
+        raise UsageError(f"strength {strength} is not between 0 and 1")
+    return round(100 * strength)

@@ -6,19 +6,21 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from psic_cli import __version__, zoo
 from psic_cli.evaluation.cache import software, weights_hash
+from psic_cli.evaluation.coding import Making
 from psic_cli.evaluation.seeing import Seer
 
 _NO_PACKAGES = ("psic", "code")
 
 
 def about(
-    model: zoo.Model, qualities: Sequence[int], vlps: Mapping[str, Seer], unseen: Mapping[str, Seer], hardened: bool
+    model: zoo.Model, qualities: Sequence[int], vlps: Mapping[str, Seer], unseen: Mapping[str, Seer], making: Making
 ) -> dict[str, object]:
     """The part `about` of the results, as `report.to_json` describes it. vlps, unseen: by what they were asked for as.
-    hardened: the kind of file that was measured.
+    making: of the files that were measured.
 
     code is a hash over the part of psic's sources that figures come from.
     """
@@ -36,7 +38,7 @@ def about(
         "device": model.device,
         "precision": str(model.precision).removeprefix("torch."),
         "qualities": list(qualities),
-        "hardened": hardened,
+        **asdict(making),
         "vlps": [_seer(spec, vlp) for spec, vlp in vlps.items()],
         "unseen": [_seer(spec, classifier) for spec, classifier in unseen.items()],
     }

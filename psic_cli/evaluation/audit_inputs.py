@@ -10,7 +10,7 @@ from psic_cli.bitstream import container
 from psic_cli.codec import Version
 from psic_cli.errors import InputError
 from psic_cli.evaluation.audit import FULL, ORIGINAL, PROTECTED
-from psic_cli.evaluation.coding import code
+from psic_cli.evaluation.coding import Making, code
 from psic_cli.picture import Pixels
 from psic_cli.shell.pictures import read_picture
 
@@ -40,7 +40,7 @@ def is_psic(name: str, data: bytes) -> bool:
 def prepare_picture(data: bytes, model: zoo.Model, quality: int, hardened: bool, max_pixels: int) -> Prepared:
     """A picture file, encoded in memory and decoded in both versions. InputError as in `read_picture`."""
     rgb = read_picture(data, max_pixels=max_pixels, strip=True).rgb
-    coded = code(rgb, model, quality, [Version.PROTECTED, Version.FULL], hardened)
+    coded = code(rgb, model, quality, [Version.PROTECTED, Version.FULL], Making(hardened))
     versions = {ORIGINAL: rgb, PROTECTED: coded.pictures[Version.PROTECTED], FULL: coded.pictures[Version.FULL]}
     return Prepared(versions, model.card, quality, hardened, coded.bpp)
 

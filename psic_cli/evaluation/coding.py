@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -25,9 +25,20 @@ class Coded:
     pictures: dict[Version, Pixels]
 
 
-def encode(rgb: Pixels, model: zoo.Model, quality: int, hardened: bool = False) -> bytes:
-    """A sealed file without metadata, hardened if wanted. rgb: [H, W, 3] uint8. quality: 1..100."""
-    return codec.encode(Picture(rgb), SECRET, model=model, quality=quality, hardened=hardened)
+@dataclass(frozen=True)
+class Making:
+    """How files are made, as `psic encode` is told. strength: of the shield, in percent."""
+
+    hardened: bool = False
+    strength: int = 100
+
+
+USUAL = Making()
+
+
+def encode(rgb: Pixels, model: zoo.Model, quality: int, making: Making = USUAL) -> bytes:
+    """A sealed file without metadata. rgb: [H, W, 3] uint8. quality: 1..100."""
+    return codec.encode(Picture(rgb), SECRET, model=model, quality=quality, **asdict(making))
 
 
 def decode(data: bytes, model: zoo.Model, version: Version, strength: float | None = None) -> Pixels:
@@ -35,13 +46,13 @@ def decode(data: bytes, model: zoo.Model, version: Version, strength: float | No
     return codec.decode(data, SECRET, version=version, device=model.device, strength=strength).rgb
 
 
-def coding_key(model: zoo.Model, hardened: bool) -> dict[str, object]:
+def coding_key(model: zoo.Model, making: Making) -> dict[str, object]:
     """What a decoded picture depends on, besides the picture and the quality."""
     return {
         "weights": model.card.sha256,
         "device": model.device,
         "precision": str(model.precision),
-        "hardened": hardened,
+        **asdict(making),
     }
 
 
@@ -50,10 +61,10 @@ def bits_per_pixel(data: bytes, rgb: Pixels) -> float:
     return 8 * len(data) / (rgb.shape[0] * rgb.shape[1])
 
 
-def code(rgb: Pixels, model: zoo.Model, quality: int, versions: Iterable[Version], hardened: bool = False) -> Coded:
+def code(rgb: Pixels, model: zoo.Model, quality: int, versions: Iterable[Version], making: Making = USUAL) -> Coded:
     """Encode to a sealed file, and decode it once for each version, with the time that each step takes."""
     started = time.perf_counter()
-    data = encode(rgb, model, quality, hardened)
+    data = encode(rgb, model, quality, making)
     encode_seconds = time.perf_counter() - started
     seconds, pictures = {}, {}
     for version in versions:

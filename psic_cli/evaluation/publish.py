@@ -29,6 +29,7 @@ COMMANDS = {  # file -> what measures it, in the folder of the data
     "attacks": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50 "
     "--attacks jpeg75,resize,blur,noise,interpolated50 --limit 200",
     "large": f"psic evaluate --agreement large/ --sides 256,1280 {_MODELS} -q 50",
+    "half-kodak": "psic evaluate kodak/ -q 1,25,50,75,100 --strength 0.5",
     "hardened-kodak": "psic evaluate kodak/ -q 25,50,75 --hardened",
     "hardened-imagenet": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50 --hardened",
     "hardened-large": f"psic evaluate --agreement large/ --sides 256,1280 {_MODELS} -q 50 --hardened",
@@ -125,6 +126,18 @@ def rates(figures: Figures) -> str:
         rows.append([*cells, *(f"{value:.4f}" for value in similarity), f"{psnr[0] - psnr[1]:.2f}"])
     measures = [f"{kind} {version}" for kind in ("PSNR", "MS-SSIM") for version in SHOWN]
     return table(("quality", "bpp", *measures, "protected loses, dB"), rows)
+
+
+def half(figures: Figures) -> str:
+    """What half the strength costs of what the whole one does."""
+    weaker = figures.found["half-kodak"]["rate_distortion"]["summaries"]
+    rows = []
+    for whole, half in zip(figures.summaries, weaker, strict=True):
+        full, least = (whole["psnr"][version]["value"] for version in SHOWN)
+        between = half["psnr"]["protected"]["value"]
+        share_lost = f"{100 * (full - between) / (full - least):.0f} %"
+        rows.append([str(whole["quality"]), *(f"{value:.2f}" for value in (full, between, least)), share_lost])
+    return table(("quality", "PSNR full", "at strength 0.5", "at strength 1", "share of the loss at 0.5"), rows)
 
 
 def bd_rates(figures: Figures) -> str:
@@ -268,6 +281,7 @@ def measured(figures: Figures) -> Row:
 
 PARTS: dict[str, Callable[[Figures], str]] = {
     "rates": rates,
+    "half": half,
     "bd-rates": bd_rates,
     "peers": peers,
     "classification": classification,

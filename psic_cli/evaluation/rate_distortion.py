@@ -10,7 +10,7 @@ from psic_cli import zoo
 from psic_cli.codec import Version
 from psic_cli.evaluation import ms_ssim
 from psic_cli.evaluation.cache import Cache, Entry, picture_hash
-from psic_cli.evaluation.coding import Coded, code, coding_key
+from psic_cli.evaluation.coding import USUAL, Coded, Making, code, coding_key
 from psic_cli.evaluation.metrics import Interval, average, psnr
 from psic_cli.picture import Pixels
 
@@ -52,18 +52,18 @@ def measure(
     model: zoo.Model,
     qualities: Sequence[int],
     cache: Cache | None = None,
-    hardened: bool = False,
+    making: Making = USUAL,
 ) -> list[Measured]:
-    """One picture in every quality, those left out that the cache knows. rgb: [H, W, 3] uint8. hardened: the files."""
+    """One picture in every quality, those left out that the cache knows. rgb: [H, W, 3] uint8. making: of the files."""
     kept = cache or Cache()
     picture = picture_hash(rgb)
     rows, reference = [], None
     for quality in qualities:
-        key = {"what": "rate", "picture": picture, "quality": quality, **coding_key(model, hardened)}
+        key = {"what": "rate", "picture": picture, "quality": quality, **coding_key(model, making)}
         entry = kept.read(key)
         if entry is None:
             reference = reference or _Reference(rgb)
-            entry = Entry(reference.compare(code(rgb, model, quality, VERSIONS, hardened)))
+            entry = Entry(reference.compare(code(rgb, model, quality, VERSIONS, making)))
             kept.write(key, entry)
         rows.append(Measured(picture=name, quality=quality, **entry.figures))
     return rows

@@ -15,7 +15,7 @@ from psic_cli import zoo
 from psic_cli.errors import InputError
 from psic_cli.evaluation import bd_rate, peers, rate_distortion
 from psic_cli.evaluation.cache import Cache
-from psic_cli.evaluation.coding import warm_up
+from psic_cli.evaluation.coding import USUAL, Making, warm_up
 from psic_cli.evaluation.metrics import Interval, average
 from psic_cli.evaluation.sources import read_rgb
 from psic_cli.picture import Pixels
@@ -68,16 +68,16 @@ def measure_rate_distortion(
     compared: Sequence[peers.Peer] = (),
     watch: Watch | None = None,
     cache: Cache | None = None,
-    hardened: bool = False,
+    making: Making = USUAL,
 ) -> RateDistortion:
-    """Pictures below `folder` in every quality, and along the curve of every peer. hardened: the files."""
+    """Pictures below `folder` in every quality, and along the curve of every peer. making: of psic's files."""
     rows: list[rate_distortion.Measured] = []
     points: list[peers.PeerPoint] = []
     kept = cache or Cache()
 
     def work(number: int, rgb: Pixels) -> None:
         name = paths[number].relative_to(folder).as_posix() if paths[number] != folder else folder.name
-        measured = rate_distortion.measure(name, rgb, model, qualities, kept, hardened)
+        measured = rate_distortion.measure(name, rgb, model, qualities, kept, making)
         points.extend(point for peer in compared for point in peers.measure(name, rgb, peer, kept))
         rows.extend(measured)
 

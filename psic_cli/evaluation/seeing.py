@@ -20,6 +20,7 @@ from psic_cli.errors import UsageError
 from psic_cli.evaluation import coding
 from psic_cli.evaluation.attacks import NONE, Attack, apply
 from psic_cli.evaluation.cache import Cache, Entry, picture_hash, weights_hash
+from psic_cli.evaluation.coding import USUAL, Making
 from psic_cli.evaluation.metrics import psnr
 from psic_cli.picture import Pixels
 
@@ -83,7 +84,7 @@ class Views:
 class Experiment:
     """What is done with every picture. seers: by name. attacks: on the original and the protected version.
 
-    hardened: whether the files are.
+    making: of the files.
     """
 
     model: zoo.Model
@@ -91,7 +92,7 @@ class Experiment:
     seers: Mapping[str, Seer]
     attacks: Sequence[Attack] = ()
     cache: Cache = field(default_factory=Cache)
-    hardened: bool = False
+    making: Making = USUAL
     fingerprints: Mapping[str, str | None] = field(init=False)  # of the seers' weights; a seer without is not cached
 
     def __post_init__(self) -> None:
@@ -144,8 +145,8 @@ class _File:
 
     def __init__(self, rgb: Pixels, experiment: Experiment, quality: int, picture: str) -> None:
         self._rgb, self._quality, self._cache = rgb, quality, experiment.cache
-        self._model, self._hardened = experiment.model, experiment.hardened
-        self.key = {"picture": picture, "quality": quality, **coding.coding_key(self._model, self._hardened)}
+        self._model, self._making = experiment.model, experiment.making
+        self.key = {"picture": picture, "quality": quality, **coding.coding_key(self._model, self._making)}
         self._data: bytes | None = None
         self._decoded: dict[tuple[str, float | None], Pixels] = {}
 
@@ -153,7 +154,7 @@ class _File:
         """[H, W, 3] uint8, under the strength that an attack on the condition asks for."""
         strength = None if attack is None or version == Version.FORCED.value else attack.strength
         if self._data is None:
-            self._data = coding.encode(self._rgb, self._model, self._quality, self._hardened)
+            self._data = coding.encode(self._rgb, self._model, self._quality, self._making)
         if (version, strength) not in self._decoded:
             self._decoded[version, strength] = coding.decode(self._data, self._model, Version(version), strength)
         return self._decoded[version, strength]

@@ -11,6 +11,7 @@ from psic_cli import zoo
 from psic_cli.evaluation import runs, shielding
 from psic_cli.evaluation.attacks import Attack
 from psic_cli.evaluation.cache import Cache
+from psic_cli.evaluation.coding import USUAL, Making
 from psic_cli.evaluation.peers import Peer
 from psic_cli.evaluation.report import Results
 from psic_cli.evaluation.robustness import AttackMatrix, AttackOutcome
@@ -44,7 +45,7 @@ class Questions:
 class Means:
     """What it is measured with. classifiers: networks that were unseen when the shield was made.
 
-    hardened: whether the files are.
+    making: of the files.
     """
 
     model: zoo.Model
@@ -53,7 +54,7 @@ class Means:
     classifiers: Mapping[str, Seer] = field(default_factory=dict)
     attacks: Sequence[Attack] = ()
     cache: Cache = field(default_factory=Cache)
-    hardened: bool = False
+    making: Making = USUAL
 
 
 def measure(questions: Questions, means: Means, results: Results, watching: Watching) -> None:
@@ -61,27 +62,27 @@ def measure(questions: Questions, means: Means, results: Results, watching: Watc
 
     watching: gives a watch over so many pictures. InputError where none of a part's pictures can be measured.
     """
-    model, cache, hardened = means.model, means.cache, means.hardened
+    model, cache, making = means.model, means.cache, means.making
     seers: dict[str, Seer] = {**means.vlps, **means.classifiers}
     if questions.paths:
         with watching("rate and quality", len(questions.paths)) as watch:
             results.rate_distortion = runs.measure_rate_distortion(
-                questions.paths, questions.folder, model, means.qualities, questions.compared, watch, cache, hardened
+                questions.paths, questions.folder, model, means.qualities, questions.compared, watch, cache, making
             )
     if questions.labels:
-        experiment = Experiment(model, means.qualities, seers, means.attacks, cache, hardened)
+        experiment = Experiment(model, means.qualities, seers, means.attacks, cache, making)
         with watching("classification", len(questions.labels)) as watch:
             results.classification, outcomes = shielding.measure_classification(
                 questions.labels, questions.class_names, experiment, watch
             )
         _add(results, means.attacks, outcomes)
     if questions.captions:
-        experiment = Experiment(model, means.qualities, means.vlps, means.attacks, cache, hardened)
+        experiment = Experiment(model, means.qualities, means.vlps, means.attacks, cache, making)
         with watching("retrieval", len(questions.captions)) as watch:
             results.retrieval, outcomes = shielding.measure_retrieval(questions.captions, experiment, means.vlps, watch)
         _add(results, means.attacks, outcomes)
     if questions.unlabelled:
-        experiment = Experiment(model, means.qualities, seers, (), cache, hardened)
+        experiment = Experiment(model, means.qualities, seers, (), cache, making)
         with watching("agreement", len(questions.unlabelled)) as watch:
             results.agreement = shielding.measure_agreement(
                 questions.unlabelled, questions.unlabelled_classes, experiment, questions.sides, watch

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from psic_cli import zoo
 from psic_cli.codec import Version
-from psic_cli.evaluation.coding import code
+from psic_cli.evaluation.coding import USUAL, Making, code
 from psic_cli.evaluation.metrics import psnr
 from psic_cli.evaluation.sources import read_rgb
 from psic_cli.pages.base import data_uri
@@ -42,10 +42,10 @@ def choose(pictures: Sequence[T], count: int) -> list[T]:
     return [pictures[number * len(pictures) // count] for number in range(count)]
 
 
-def show(path: Path, name: str, model: zoo.Model, quality: int, hardened: bool = False) -> ShownPicture:
-    """Code one picture, hardened if wanted, and keep what a page needs of it. InputError if it cannot be read."""
+def show(path: Path, name: str, model: zoo.Model, quality: int, making: Making = USUAL) -> ShownPicture:
+    """Code one picture and keep what a page needs of it. InputError if it cannot be read."""
     rgb = read_rgb(path)
-    coded = code(rgb, model, quality, VERSIONS, hardened)
+    coded = code(rgb, model, quality, VERSIONS, making)
     return ShownPicture(
         name=name,
         width=rgb.shape[1],

@@ -102,6 +102,15 @@ def test_of_hardened_files_the_forced_version_is_the_protected_one(album, vlp):
     assert sizes[0] != sizes[1]
 
 
+def test_files_without_a_shield_are_measured_as_such(album):
+    options = ["album", "-q", "60", "-m", "tiny", "--json"]
+    whole, none = (json.loads(psic("evaluate", *options, *more)) for more in ([], ["--strength", "0"]))
+    assert [data["about"]["strength"] for data in (whole, none)] == [100, 0]
+    rows = [data["rate_distortion"]["summaries"][0] for data in (whole, none)]
+    assert rows[0]["psnr"]["full"] == rows[1]["psnr"]["full"]
+    assert rows[0]["psnr"]["protected"]["value"] < rows[1]["psnr"]["protected"]["value"]
+
+
 def test_what_is_finished_is_kept_when_a_later_part_fails(album, vlp):
     (album / "broken.png").write_bytes(picture_bytes()[:60])
     (album / "labels.csv").write_text("image,class_index\nbroken.png,0\n")
