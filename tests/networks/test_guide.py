@@ -49,6 +49,15 @@ def test_steps_turn_features_away_and_others_of_their_size_do_not(guide):
     assert after < by_chance - 0.02
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_guide_takes_the_steps_that_it_is_made_for(monkeypatch, steps):
+    made, ways_back = Guide(steps), []
+    adjoint = made.adjoint
+    monkeypatch.setattr(made, "adjoint", lambda *given: ways_back.append(None) or adjoint(*given))
+    made(*pictures(1, 3, 64, 64), CONDITION)
+    assert len(ways_back) == steps
+
+
 def test_what_is_drawn_grows_with_the_strength(guide):
     x, reference = pictures(1, 3, 224, 224)
     none, half, whole = (

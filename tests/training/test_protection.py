@@ -206,6 +206,15 @@ def test_beside_a_synthesis_of_its_own_only_the_machine_version_has_turns(protec
     assert [one[2:] for one in found] == [[(0.0, 1.0)], [], [], [(0.0, 1.0)], []]
 
 
+def test_what_happens_to_pictures_happens_to_the_machine_version_too(protected_config, tmp_path, monkeypatch):
+    stage = ProtectionStage(Run(protected_config, tmp_path, "cpu"), fresh=True)
+    travelled = []
+    monkeypatch.setattr(stage, "journey", lambda x: travelled.append(stage._turn) or x)
+    for _ in range(2):
+        stage.loss()
+    assert travelled == ["machine", "machine", None]  # the protected version's, and the machine's in its turn
+
+
 @pytest.mark.parametrize(
     "changes",
     [
