@@ -50,7 +50,8 @@ from psic_cli.picture import Picture
 
 MAX_PIXELS = 200_000_000
 PUBLIC_BELOW = 15  # how far the public quality of a hardened file lies below the other
-DRAWN = 1.75  # how many times as strong as elsewhere its shield is drawn: rounding takes part of it away
+# How many times as strong as elsewhere its shield is drawn, itself or on a thumbnail: rounding takes part of it away
+DRAWN, DRAWN_ON_THUMBNAIL = 1.9, 1.6
 Integers = npt.NDArray[np.int32]
 
 
@@ -168,8 +169,8 @@ def _draw(x: Tensor, coded: Tensor, prediction: Prediction, strength: int, model
     y_hat = _keyless(coded, prediction, model)
     with _precision(model):
         plain = network.picture(y_hat, of_full(condition), height, width).float()
-        shield, _ = network.shield(y_hat, plain, condition)
-    return (x + DRAWN * shield).clamp_(0, 1)
+        shield, small = network.shield(y_hat, plain, condition)
+    return (x + (DRAWN if small is None else DRAWN_ON_THUMBNAIL) * shield).clamp_(0, 1)
 
 
 def _keyless(coded: Tensor, prediction: Prediction, model: zoo.Model) -> Tensor:
