@@ -43,7 +43,7 @@ def test_a_witness_of_another_size_cannot_become_a_guide():
 def test_a_guide_is_trained_with_the_synthesis(protected_config, tmp_path, monkeypatch, side):
     monkeypatch.setattr("psic_cli.networks.thumbnails.THUMBNAIL", 64)
     monkeypatch.setattr(protection, "SIDES", [side])
-    monkeypatch.setattr(protection, "guide_from", lambda spec: untrained_guide())
+    monkeypatch.setattr(protection, "guide_from", lambda spec, steps: untrained_guide())
     run = Run(changed(protected_config, guide="some tower"), tmp_path, "cpu")
     stage = ProtectionStage(run, fresh=True)
     assert run.network.config.guide

@@ -208,8 +208,13 @@ def test_beside_a_synthesis_of_its_own_only_the_machine_version_has_turns(protec
 
 def test_what_happens_to_pictures_happens_to_the_machine_version_too(protected_config, tmp_path, monkeypatch):
     stage = ProtectionStage(Run(protected_config, tmp_path, "cpu"), fresh=True)
-    travelled = []
-    monkeypatch.setattr(stage, "journey", lambda x: travelled.append(stage._turn) or x)
+    travelled: list[str | None] = []
+
+    def travel(x: torch.Tensor) -> torch.Tensor:
+        travelled.append(stage._turn)
+        return x
+
+    monkeypatch.setattr(stage, "journey", travel)
     for _ in range(2):
         stage.loss()
     assert travelled == ["machine", "machine", None]  # the protected version's, and the machine's in its turn
