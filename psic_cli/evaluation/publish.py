@@ -130,11 +130,11 @@ def rates(figures: Figures) -> str:
 
 def half(figures: Figures) -> str:
     """What half the strength costs of what the whole one does."""
-    weaker = figures.found["half-kodak"]["rate_distortion"]["summaries"]
+    halves = figures.found["half-kodak"]["rate_distortion"]["summaries"]
     rows = []
-    for whole, half in zip(figures.summaries, weaker, strict=True):
+    for whole, weaker in zip(figures.summaries, halves, strict=True):
         full, least = (whole["psnr"][version]["value"] for version in SHOWN)
-        between = half["psnr"]["protected"]["value"]
+        between = weaker["psnr"]["protected"]["value"]
         share_lost = f"{100 * (full - between) / (full - least):.0f} %"
         rows.append([str(whole["quality"]), *(f"{value:.2f}" for value in (full, between, least)), share_lost])
     return table(("quality", "PSNR full", "at strength 0.5", "at strength 1", "share of the loss at 0.5"), rows)

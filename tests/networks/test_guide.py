@@ -80,6 +80,17 @@ def test_a_weaker_shield_takes_shorter_steps_and_learns_no_others(guide):
     torch.testing.assert_close(loud._paces(texture, weaker), 0.3**0.75 * loud._paces(texture, CONDITION))
 
 
+def test_what_a_condition_asks_for_is_the_same_in_bfloat16(guide):
+    loud = Guide(steps=3).eval().requires_grad_(False)
+    loud.load_state_dict(guide.state_dict())
+    for head in loud.cltg.heads.parameters():
+        head.normal_()
+    texture = torch.rand(1, 40, 28, 28)
+    plain = loud._paces(texture, CONDITION)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(loud._paces(texture, CONDITION), plain)
+
+
 def test_steps_go_where_people_do_not_see_them(guide):
     x, reference = pictures(1, 3, 224, 224)
     reference[..., :112] = x[..., :112] = 0.5  # the left half is flat
