@@ -206,20 +206,6 @@ def test_beside_a_synthesis_of_its_own_only_the_machine_version_has_turns(protec
     assert [one[2:] for one in found] == [[(0.0, 1.0)], [], [], [(0.0, 1.0)], []]
 
 
-def test_what_happens_to_pictures_happens_to_the_machine_version_too(protected_config, tmp_path, monkeypatch):
-    stage = ProtectionStage(Run(protected_config, tmp_path, "cpu"), fresh=True)
-    travelled: list[str | None] = []
-
-    def travel(x: torch.Tensor) -> torch.Tensor:
-        travelled.append(stage._turn)
-        return x
-
-    monkeypatch.setattr(stage, "journey", travel)
-    for _ in range(2):
-        stage.loss()
-    assert travelled == ["machine", "machine", None]  # the protected version's, and the machine's in its turn
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -318,21 +304,6 @@ def test_each_range_of_qualities_has_a_budget_of_its_own(protected_config, tmp_p
         stage.loss()
         after = [budget.weight for budget in stage.budgets]
         assert [i for i, (a, b) in enumerate(zip(after, before, strict=True)) if a != b] == [number]
-
-
-def test_the_machine_versions_turn_draws_low_qualities_more_often(protected_config, tmp_path):
-    stage = ProtectionStage(Run(protected_config, tmp_path, "cpu"), fresh=True)
-    config = stage.run.network.config
-    assert 0 < config.machine_below < config.levels  # from there on it is the full version
-    for steps, below, in_lower_half in (
-        (3, config.machine_below, 0.5 ** (1 / 2.5)),
-        (4, config.levels, 0.5),
-        (5, config.levels, 0.5),
-    ):
-        stage.steps = steps
-        drawn = stage._draw_levels(10_000)
-        assert [int(drawn.min()), int(drawn.max())] == [0, below - 1]
-        assert (drawn < below / 2).float().mean().item() == pytest.approx(in_lower_half, abs=0.03)
 
 
 def test_the_first_step_weighs_distortion_as_the_configuration_says(protected_config, tmp_path):
