@@ -59,7 +59,7 @@ class Block(nn.Module):
         h = self.look(h)
         if self.stride == 2:  # odd places: those where TensorFlow's padding puts a kernel
             h = h[..., 1::2, 1::2]
-        h = F.relu6(h, inplace=self.stride == 1)
+        h = F.relu6(h, inplace=self.stride == 1)  # where places were left out, a compact copy is kept instead
         active.append(h)
         h = self.project(h)
         return (x + h if self.is_residual else h), active

@@ -18,6 +18,16 @@ def guide() -> Guide:
     return untrained_guide().eval().requires_grad_(False)
 
 
+@pytest.fixture(scope="module")
+def loud(guide) -> Guide:
+    """The same guide, whose paces follow the condition: an untrained one's do not."""
+    made = Guide(steps=3).eval().requires_grad_(False)
+    made.load_state_dict(guide.state_dict())
+    for head in made.cltg.heads.parameters():
+        head.normal_()
+    return made
+
+
 def pictures(*shape: int) -> tuple[Tensor, Tensor]:
     """A reference, and a picture that is almost the same: [B, 3, H, W]."""
     torch.manual_seed(1)
@@ -70,11 +80,7 @@ def test_what_is_drawn_grows_with_the_strength(guide):
     assert 0.2 / 255 < whole < 6 / 255
 
 
-def test_a_weaker_shield_takes_shorter_steps_and_learns_no_others(guide):
-    loud = Guide(steps=3).eval().requires_grad_(False)
-    loud.load_state_dict(guide.state_dict())
-    for head in loud.cltg.heads.parameters():
-        head.normal_()
+def test_a_weaker_shield_takes_shorter_steps_and_learns_no_others(loud):
     texture = torch.rand(1, 40, 28, 28)
     weaker = torch.tensor([[0.3, 0.0, 0.0, 0.5]])
     torch.testing.assert_close(
@@ -82,11 +88,7 @@ def test_a_weaker_shield_takes_shorter_steps_and_learns_no_others(guide):
     )
 
 
-def test_what_a_condition_asks_for_is_the_same_in_bfloat16(guide):
-    loud = Guide(steps=3).eval().requires_grad_(False)
-    loud.load_state_dict(guide.state_dict())
-    for head in loud.cltg.heads.parameters():
-        head.normal_()
+def test_what_a_condition_asks_for_is_the_same_in_bfloat16(loud):
     texture = torch.rand(1, 40, 28, 28)
     plain = loud._paces(texture, CONDITION)
     with torch.autocast("cpu", torch.bfloat16):
