@@ -12,6 +12,7 @@ Dong et al., CVPR 2019. Both ways through the network are written out, so that i
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -100,6 +101,14 @@ class Features(NamedTuple):
     texture: Tensor  # [B, 40, H / 8, W / 8]
     active: list[list[Tensor]]  # what the ReLU6 of the stem gave, then of each block
 
+    def parted(self, count: int) -> tuple[Features, Features]:
+        """Of the first `count` pictures, and of the others."""
+        first, others = (
+            Features(self.last[part], self.texture[part], [[one[part] for one in inner] for inner in self.active])
+            for part in (slice(count), slice(count, None))
+        )
+        return first, others
+
 
 class Guide(nn.Module):
     """Steps that turn a picture's features away from a reference's. See the module docstring.
@@ -154,16 +163,26 @@ class Guide(nn.Module):
 
     def _steps(self, x: Tensor, reference: Tensor, condition: Tensor) -> Tensor:
         """The same for pictures of the size that the guide sees, sides multiples of 32."""
-        known, cost = self.features(reference), price(visible(reference.clamp(0, 1)))
+        trunk, cost = self._lean(), price(visible(reference.clamp(0, 1)))
+        # What a step sees is not trained through. The first one's pictures share a pass with the reference.
+        found, known = trunk.features(torch.cat([x.detach(), reference])).parted(len(x))
         paces = self._paces(known.texture, condition)
         drawn = torch.zeros_like(x)
         for step in range(self.steps):
-            found = self.features((x + drawn).detach())  # what a step sees is not trained through
-            gradient = smooth(self.adjoint(_turning(found.last.float(), known.last.float()), found.active).float())
+            if step:
+                found = trunk.features((x + drawn).detach())
+            gradient = smooth(trunk.adjoint(_turning(found.last.float(), known.last.float()), found.active).float())
             direction = _normalised(gradient) / cost  # the steepest for what people see of it
             energy = (cost * direction.square()).mean((1, 2, 3), keepdim=True).clamp_min(TINY)
             drawn = drawn - paces[:, step : step + 1] * direction * energy.rsqrt()
         return drawn
+
+    def _lean(self) -> Guide:
+        """A copy with the weights that autocast would make of these in every pass, where nothing is trained."""
+        device = self.stem.weight.device.type
+        if torch.is_grad_enabled() or not torch.is_autocast_enabled(device):
+            return self
+        return copy.deepcopy(self).to(torch.get_autocast_dtype(device))
 
     def _paces(self, texture: Tensor, condition: Tensor) -> Tensor:
         """How far each step goes at each place: [B, steps, H, W]."""

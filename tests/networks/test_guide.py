@@ -95,6 +95,24 @@ def test_what_a_condition_asks_for_is_the_same_in_bfloat16(loud):
         torch.testing.assert_close(loud._paces(texture, CONDITION), plain, rtol=1e-5, atol=0)
 
 
+def test_without_training_weights_are_rounded_to_bfloat16_once_and_not_in_every_pass(guide, monkeypatch):
+    x, reference = pictures(1, 3, 64, 64)
+    weights, features = [], Guide.features
+
+    def watched(self, x):
+        weights.append(self.blocks[0].look.weight)
+        return features(self, x)
+
+    monkeypatch.setattr(Guide, "features", watched)
+    with torch.autocast("cpu", torch.bfloat16):
+        slow = guide(x, reference, CONDITION)
+        with torch.no_grad():
+            quick = guide(x, reference, CONDITION)
+    assert [weight.dtype for weight in weights] == [torch.float32] * 3 + [torch.bfloat16] * 3
+    assert len({weight.data_ptr() for weight in weights[3:]}) == 1
+    torch.testing.assert_close(quick, slow, rtol=0, atol=0)
+
+
 def test_steps_go_where_people_do_not_see_them(guide):
     x, reference = pictures(1, 3, 224, 224)
     reference[..., :112] = x[..., :112] = 0.5  # the left half is flat
@@ -138,11 +156,12 @@ def test_the_middle_square_that_models_look_at_lies_on_the_grid(guide, seen, hei
     guide(x, reference, CONDITION)
     top, left = (height - SIDE) // 2, (width - SIDE) // 2
     middle = reference[..., top : top + SIDE, left : left + SIDE]
-    rows, columns = (range(0, length - SIDE + 1, STRIDE) for length in seen[0].shape[-2:])
-    places = [(r, c) for r in rows for c in columns if torch.equal(seen[0][..., r : r + SIDE, c : c + SIDE], middle)]
+    padded = seen[0][1:]  # the pass is shared by x and the reference
+    rows, columns = (range(0, length - SIDE + 1, STRIDE) for length in padded.shape[-2:])
+    places = [(r, c) for r in rows for c in columns if torch.equal(padded[..., r : r + SIDE, c : c + SIDE], middle)]
     assert len(places) == 1
     row, column = places[0]
-    counts = _middle(guide.features(seen[0]).last)[0, 0].repeat_interleave(STRIDE, 0).repeat_interleave(STRIDE, 1)
+    counts = _middle(guide.features(padded).last)[0, 0].repeat_interleave(STRIDE, 0).repeat_interleave(STRIDE, 1)
     assert counts[row : row + SIDE, column : column + SIDE].min() == 1
     assert (counts == 1).sum() == SIDE**2
 
