@@ -127,5 +127,7 @@ class ConditionalLatentTriggerGenerator(nn.Module):
 
     def forward(self, condition: Tensor) -> Sequence[Tensor]:
         """[B, 4] -> [B, width, 1, 1] for each slot."""
-        trigger = self.trunk(fourier_features(condition)) - self.trunk(fourier_features(of_full(condition)))
-        return [head(trigger)[:, :, None, None] for head in self.heads]
+        # In float32 under autocast too: bfloat16 made some of a guide's paces others by a tenth.
+        with torch.autocast(condition.device.type, enabled=False):
+            trigger = self.trunk(fourier_features(condition)) - self.trunk(fourier_features(of_full(condition)))
+            return [head(trigger)[:, :, None, None] for head in self.heads]

@@ -186,8 +186,7 @@ class Guide(nn.Module):
 
     def _paces(self, texture: Tensor, condition: Tensor) -> Tensor:
         """How far each step goes at each place: [B, steps, H, W]."""
-        with torch.autocast(condition.device.type, enabled=False):  # bfloat16 would make it another pace by a tenth
-            (trigger,) = self.cltg(at_full_strength(condition).float())
+        (trigger,) = self.cltg(at_full_strength(condition))
         paces = PACE * torch.exp((self.pace(texture).float() + trigger).clamp(-6, 3))
         paces = F.interpolate(paces, scale_factor=TEXTURE_STRIDE, mode="bilinear", align_corners=False)
         return share_drawn(condition) * paces

@@ -63,6 +63,17 @@ def test_the_full_version_is_the_origin_at_every_size():
             assert all(bias.abs().max() > 1e-3 for bias in generator(torch.tensor([other])))
 
 
+def test_a_condition_means_the_same_under_autocast():
+    cltg = ConditionalLatentTriggerGenerator([4, 8], hidden=16)
+    for head in cltg.heads.parameters():
+        head.data.normal_()
+    condition = torch.tensor([[0.3, 1.0, 0.7, 0.2]])
+    plain = cltg(condition)
+    with torch.autocast("cpu", torch.bfloat16):
+        for a, b in zip(cltg(condition), plain, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
+
+
 def test_biases_of_a_quality_lie_between_those_learned_around_it():
     biases = QualityBiases([2, 3])
     assert not any(bias.any() for bias in biases(torch.rand(3)))
