@@ -132,6 +132,7 @@ class Guide(nn.Module):
         nn.init.zeros_(self.pace.weight)
         nn.init.zeros_(self.pace.bias)  # type: ignore[arg-type]
         self.cltg = ConditionalLatentTriggerGenerator([steps], HIDDEN)
+        self._copies: list[Guide] = []  # at most one, see `_lean`; a list hides it from torch
 
     def inner_blocks(self) -> list[Block]:
         """All blocks behind the stem."""
@@ -178,11 +179,13 @@ class Guide(nn.Module):
         return drawn
 
     def _lean(self) -> Guide:
-        """A copy with the weights that autocast would make of these in every pass, where nothing is trained."""
+        """Itself in training; else a copy with the weights that autocast would make of these in every pass."""
         device = self.stem.weight.device.type
-        if torch.is_grad_enabled() or not torch.is_autocast_enabled(device):
+        if not (torch.is_inference_mode_enabled() and torch.is_autocast_enabled(device)):
             return self
-        return copy.deepcopy(self).to(torch.get_autocast_dtype(device))
+        if not self._copies:
+            self._copies.append(copy.deepcopy(self).to(torch.get_autocast_dtype(device)))
+        return self._copies[0]
 
     def _paces(self, texture: Tensor, condition: Tensor) -> Tensor:
         """How far each step goes at each place: [B, steps, H, W]."""
