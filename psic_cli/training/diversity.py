@@ -90,11 +90,11 @@ def blur(x: Tensor, deviation: float) -> Tensor:
 class Journey:
     """Draws what happens to a batch: shrinking (and back), a crop, JPEG, a light blur, noise; often nothing.
 
-    generator: decides; noise itself comes from torch's. crop: chance of a crop.
+    generator: decides; noise itself comes from torch's.
     """
 
-    def __init__(self, generator: np.random.Generator, crop: float = CROP) -> None:
-        self.generator, self.crop, self.jpeg = generator, crop, JpegLike()
+    def __init__(self, generator: np.random.Generator) -> None:
+        self.generator, self.jpeg = generator, JpegLike()
 
     def __call__(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # bfloat16 is coarser than a level of the picture
@@ -102,7 +102,7 @@ class Journey:
 
     def _travel(self, x: Tensor) -> Tensor:
         draw = self.generator
-        if draw.random() < self.crop:
+        if draw.random() < CROP:
             x = self._crop(x)
         if draw.random() < SHRINK:
             height, width = x.shape[-2:]

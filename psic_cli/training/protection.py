@@ -13,13 +13,12 @@ from torch import Tensor
 
 from psic_cli.networks.thumbnails import THUMBNAIL, enlarged, thumbnail
 from psic_cli.networks.visibility import visible
-from psic_cli.training import distributed
+from psic_cli.training import distributed, machine
 from psic_cli.training.compression import VALIDATION_LEVELS
 from psic_cli.training.data import OBLONG, TONED, ScaleSource, read_large, read_pairs, read_photos
 from psic_cli.training.diversity import Journey
 from psic_cli.training.guide import guide_from
 from psic_cli.training.losses import added_distortion, decibels, distortion, grid, recognition, shown
-from psic_cli.training.machine import machine_loss
 from psic_cli.training.multi_objective import Budget, combine_at, weights_for_parameters
 from psic_cli.training.private import make_private
 from psic_cli.training.shield import Surrogates, shield_loss
@@ -100,7 +99,6 @@ class ProtectionStage:
         self._read_pictures()
         self.generator = np.random.default_rng(run.config.seed + 1000 * distributed.rank() + 1)
         self.journey = Journey(self.generator)
-        self.machine_journey = Journey(self.generator, crop=0.0)  # its places are compared with the original's
         # One for each band and size.
         first = self.config.budget_weight
         self.budgets = [Budget(first, pace=0.02, highest=20.0) for _ in range(BANDS * (len(SIZES) + 1))]
@@ -274,7 +272,7 @@ class ProtectionStage:
         turn = number // 2 if self.run.network.g_p is None else number
         x_machine = self.versions.decode(latents.full, x.shape[2:], level, none, none + 1)
         pixels = decibels((x_machine - x).square().mean((1, 2, 3)))
-        lost = machine_loss(models, self.machine_journey(shown(x_machine)), x, turn, self.generator)
+        lost = machine.machine_loss(models, self.journey(shown(x_machine)), x, originals, turn, self.generator)
         worth = self.MACHINE * (1 - MACHINE_FALLS * self.run.network.config.quality(level))
         return (worth * lost + pixels).mean()
 
@@ -304,7 +302,7 @@ class ProtectionStage:
                 results[f"{name}{number}_psnr"] = -decibels((x_hat - x).square().mean((1, 2, 3))).mean().item()
                 for suffix, group in groups.items():
                     if group.models:
-                        cosine, agreement = group.understand(x_hat, originals[suffix])
+                        cosine, agreement = _understood(group, x_hat, originals[suffix])
                         results[f"{name}{number}_cosine{suffix}"] = cosine
                         results[f"{name}{number}_agree{suffix}"] = agreement
         return {**results, **self._validate_large()}
@@ -321,7 +319,7 @@ class ProtectionStage:
                 for suffix, group in (("", self.surrogates), ("_judges", self.judges)):
                     if group.models:
                         originals = [model.encode_image(x) for model in group.models]
-                        agreement = group.understand(x_hat, originals)[1]
+                        agreement = _understood(group, x_hat, originals)[1]
                         shares.setdefault(f"protected_at_{side}_agree{suffix}", []).append(agreement)
         return {key: sum(found) / len(found) for key, found in shares.items()}
 
@@ -342,3 +340,11 @@ class ProtectionStage:
         for budget, weight in zip(self.budgets, state["budgets"], strict=True):
             budget.weight = weight
         self.steps = state["steps"]
+
+
+def _understood(group: Surrogates, x_hat: Tensor, originals: list[Tensor]) -> tuple[float, float]:
+    """Mean cosine to the originals, and share of pictures taken for the same class, over a group's models."""
+    seen = [model.encode_image(x_hat) for model in group.models]
+    cosines = [(a.float() * b.float()).sum(1).mean().item() for a, b in zip(seen, originals, strict=True)]
+    shares = [group.agreement(m, a, b) for m, a, b in zip(group.models, seen, originals, strict=True)]
+    return sum(cosines) / len(cosines), sum(shares) / len(shares)

@@ -72,16 +72,6 @@ class Surrogates:
         same = self._taken_for(model, seen) == self._taken_for(model, originals)
         return same.float().mean().item()
 
-    def understand(self, x_hat: Tensor, originals: list[Tensor]) -> tuple[float, float]:
-        """Of pictures [B, 3, H, W]: mean cosine to the originals, and share taken for the same class, over all models.
-
-        originals: for each model unit vectors [B, D].
-        """
-        seen = [model.encode_image(x_hat) for model in self.models]
-        cosines = [(a.float() * b.float()).sum(1).mean().item() for a, b in zip(seen, originals, strict=True)]
-        shares = [self.agreement(m, a, b) for m, a, b in zip(self.models, seen, originals, strict=True)]
-        return sum(cosines) / len(cosines), sum(shares) / len(shares)
-
     def _taken_for(self, model: VisionLanguageModel, embeddings: Tensor) -> Tensor:
         """Numbers of the most likely classes: [B, D] -> [B]."""
         with torch.autocast(embeddings.device.type, enabled=False):

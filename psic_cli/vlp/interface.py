@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from psic_cli import zoo
 from psic_cli.errors import ModelError
@@ -31,15 +31,6 @@ class VisionLanguageModel(Protocol):
 
     def encode_text(self, texts: list[str]) -> Tensor:
         """Texts -> [N, D]."""
-        ...
-
-
-@runtime_checkable
-class MappingModel(VisionLanguageModel, Protocol):
-    """One that also tells what it sees where."""
-
-    def encode_with_maps(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """As `encode_image`, and the features [B, C, h, w] on the way to it, at several depths."""
         ...
 
 

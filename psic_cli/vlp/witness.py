@@ -20,8 +20,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from psic_cli.errors import ModelError
 
-MAPS = [2, 3, 4]  # stages of the tower whose features `encode_with_maps` gives: strides 8, 16 and 32
-
 
 class _Head(nn.Module):
     """linear(f) + mlp(f), then unit length."""
@@ -122,14 +120,6 @@ class Witness(nn.Module):
 
     def encode_image(self, pictures: Tensor) -> Tensor:
         """float [B, 3, H, W] in 0..1 -> unit vectors [B, 512]: short side to the resolution, centre crop, normalise."""
-        return self._embedding(self.tower(self._fit(pictures)))
-
-    def encode_with_maps(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The same, and the features [B, C, h, w] on the way to it: those of MAPS, then the last."""
-        last, maps = self.tower.forward_intermediates(self._fit(pictures), indices=MAPS)
-        return self._embedding(last), [*maps, last]
-
-    def _fit(self, pictures: Tensor) -> Tensor:
         height, width = pictures.shape[-2:]
         scale = self.resolution / min(height, width)
         size = (max(self.resolution, round(height * scale)), max(self.resolution, round(width * scale)))
@@ -137,10 +127,8 @@ class Witness(nn.Module):
             pictures = F.interpolate(pictures, size, mode="bicubic", antialias=True, align_corners=False)
         top, left = (size[0] - self.resolution) // 2, (size[1] - self.resolution) // 2
         pictures = pictures[..., top : top + self.resolution, left : left + self.resolution]
-        return (pictures - self.mean) / self.std
-
-    def _embedding(self, features: Tensor) -> Tensor:
-        embedding: Tensor = self.image(self.image_norm(features.float().mean((2, 3))))
+        features = self.tower((pictures - self.mean) / self.std).float().mean((2, 3))
+        embedding: Tensor = self.image(self.image_norm(features))
         return embedding
 
     def encode_text(self, texts: list[str]) -> Tensor:
