@@ -179,7 +179,10 @@ class Guide(nn.Module):
         return drawn
 
     def _lean(self) -> Guide:
-        """Itself in training; else a copy with the weights that autocast would make of these in every pass."""
+        """Itself; in inference mode a copy with the weights that autocast would make of these in every pass.
+
+        It is kept: a decoder's weights do not change.
+        """
         device = self.stem.weight.device.type
         if not (torch.is_inference_mode_enabled() and torch.is_autocast_enabled(device)):
             return self
