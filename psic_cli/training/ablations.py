@@ -1,6 +1,7 @@
 """One change at a time: trains every configuration of a folder on the same short budget, and writes a table.
 
-    python -m psic_cli.training.ablations configs/ablations -o runs/ablations
+    python -m psic_cli.training.ablations configs/ablations/protection -o runs/ablations-protection
+    python -m psic_cli.training.ablations configs/ablations/compression -o runs/ablations-compression
 
 The folder has a base.toml, and files that each replace a few of its keys. Every run has a folder of its own below -o,
 so a stopped command goes on where it was. Figures are those of the run's last validation, on pictures that training
@@ -14,16 +15,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from psic_cli import zoo
 from psic_cli.errors import InputError
+from psic_cli.evaluation.bd_rate import Curve, bd_rate, check_available
 from psic_cli.shell import markdown, streams
 from psic_cli.shell.terminal import terminal
+from psic_cli.training.compression import VALIDATION_LEVELS
 from psic_cli.training.config import load_config
 
 BASE = "base"
 LEVEL = 32  # the quality level whose figures stand in the table
+BD_RATE = "bd_rate"  # key of what `compare` finds, for each of VALIDATION_SIDES
 # Heading, key in the validation, and how it is written.
 COLUMNS = (
+    ("BD-rate, %", BD_RATE, "{:+.1f}"),
+    ("BD-rate at 640 px, %", f"{BD_RATE}_at_640", "{:+.1f}"),
+    ("bpp", f"bpp{LEVEL}", "{:.3f}"),
+    ("PSNR, dB", f"psnr{LEVEL}", "{:.2f}"),
+    ("misread", f"misread{LEVEL}", "{:.3f}"),
     ("full, dB", f"full{LEVEL}_psnr", "{:.2f}"),
     ("protected, dB", f"protected{LEVEL}_psnr", "{:.2f}"),
     ("half strength, dB", f"half{LEVEL}_psnr", "{:.2f}"),
@@ -55,27 +66,48 @@ def figures(log: Path) -> dict[str, Any]:
     return found
 
 
+def compare(rows: dict[str, dict[str, Any]]) -> None:
+    """Add to each run of the first stage how much larger its files are than the base's at the same PSNR, in percent,
+    for small pictures and for large ones.
+    """
+    for suffix in ("", "_at_640"):
+        anchor = _curve(rows.get(BASE, {}), suffix)
+        for found in rows.values():
+            test = _curve(found, suffix)
+            if anchor and test and (result := bd_rate(anchor, test)):
+                found[BD_RATE + suffix] = result[0]
+
+
+def _curve(found: dict[str, Any], suffix: str) -> Curve | None:
+    """Bits and PSNR of a run's last validation, at the levels that it looked at."""
+    bpp, psnr = ([found.get(f"{key}{level}{suffix}") for level in VALIDATION_LEVELS] for key in ("bpp", "psnr"))
+    return None if None in bpp + psnr else Curve(np.array(bpp), np.array(psnr))
+
+
 def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Markdown; what a run did not measure is a dash."""
+    """Markdown; what a run did not measure is a dash, and what none did has no column."""
+    columns = [column for column in COLUMNS if any(column[1] in found for found in rows.values())]
     cells = (
-        [name, *(form.format(found[key]) if key in found else "-" for _, key, form in COLUMNS)]
+        [name, *(form.format(found[key]) if key in found else "-" for _, key, form in columns)]
         for name, found in rows.items()
     )
-    return markdown.table(["run", *(heading for heading, _, _ in COLUMNS)], cells)
+    return markdown.table(["run", *(heading for heading, _, _ in columns)], cells)
 
 
 def run_all(folder: Path, output: Path, only: list[str], device: str) -> str:
     """Train what is not finished yet, and write output/table.md after each run. Returns the table."""
     from psic_cli.training.loop import train
 
+    check_available()
     rows: dict[str, dict[str, Any]] = {}
     for name in variants(folder):
         if only and name not in only:
             continue
         config = load_config(*dict.fromkeys([folder / f"{BASE}.toml", folder / f"{name}.toml"]))
-        terminal.say(f"{name}: {config.protection.steps} steps")
+        terminal.say(f"{name}: {config.compression.steps + config.protection.steps} steps")
         train(config, output / name, device)
         rows[name] = figures(output / name / "log.jsonl")
+        compare(rows)
         streams.write_file(output / "table.md", table(rows).encode(), overwrite=True)
     return table(rows)
 

@@ -81,7 +81,7 @@ class ProtectionConfig(StageConfig):
     own_synthesis: bool = True
     guide: str = ""  # witness with an EfficientNet-Lite0 whose trunk the network's guide begins with; none: no guide
     afresh: bool = False  # forget what the network has learned of conditions: all versions start as the full one
-    # For comparison only (configs/ablations):
+    # For comparison only (configs/ablations/protection):
     scale_condition: bool = True  # CLTG is told how large the picture is
 
 

@@ -55,12 +55,12 @@ def make_private(run: Run, share: float) -> float:
 
 def choose_private(bits: Tensor, cost: Tensor, share: float) -> Tensor:
     """Channel numbers, cheapest per bit first, that together hold at least `share` of the bits; all that may be sealed
-    if they hold less. bits, cost: [M], infinite where a channel stays public.
+    if they hold less, none if the share is 0. bits, cost: [M], infinite where a channel stays public.
     """
     coded = torch.nonzero((bits > 1e-3 * bits.sum()) & cost.isfinite())[:, 0]
     cheapest = coded[(cost[coded] / bits[coded]).argsort()]
     held = bits[cheapest].cumsum(0) / bits.sum()
-    return cheapest[: int((held < share).sum()) + 1]
+    return cheapest[: int((held < share).sum()) + 1 if share else 0]
 
 
 def reorder_latents(network: PsicNetwork, order: Tensor) -> None:

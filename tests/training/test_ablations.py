@@ -10,21 +10,69 @@ from psic_cli.errors import InputError
 from psic_cli.training import ablations, loop
 from psic_cli.training.config import load_config
 
-FOLDER = Path(__file__).parent.parent.parent / "configs" / "ablations"
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+COMPRESSION, PROTECTION = (CONFIGS / "ablations" / stage for stage in ("compression", "protection"))
+TWO_KEYS = {"unprotected", "fewer-blocks", "small-crops"}  # what these change is no single number
 
 
-@pytest.mark.parametrize("name", [name for name in ablations.variants(FOLDER) if name != "base"])
-def test_each_comparison_changes_one_key(name):
-    base = load_config(FOLDER / "base.toml")
-    changed = load_config(FOLDER / "base.toml", FOLDER / f"{name}.toml")
+@pytest.mark.parametrize("name", [name for name in ablations.variants(PROTECTION) if name != "base"])
+def test_each_comparison_of_the_second_stage_changes_one_key(name):
+    base = load_config(PROTECTION / "base.toml")
+    changed = load_config(PROTECTION / "base.toml", PROTECTION / f"{name}.toml")
     assert dataclasses.replace(changed, protection=base.protection) == base
     before, after = dataclasses.asdict(base.protection), dataclasses.asdict(changed.protection)
     assert sum(before[key] != after[key] for key in before) == 1
     assert not set(changed.protection.judges) & set(changed.protection.vlps)
 
 
+@pytest.mark.parametrize("name", [name for name in ablations.variants(COMPRESSION) if name != "base"])
+def test_each_comparison_of_the_first_stage_changes_one_thing(name):
+    base = load_config(COMPRESSION / "base.toml")
+    changed = load_config(COMPRESSION / "base.toml", COMPRESSION / f"{name}.toml")
+    assert changed.data == base.data
+    before, after = dataclasses.asdict(base), dataclasses.asdict(changed)
+    differ = [
+        key
+        for part in ("network", "compression", "protection")
+        for key in before[part]
+        if before[part][key] != after[part][key]
+    ]
+    assert len(differ) == 1 + (name in TWO_KEYS)
+
+
+def test_the_first_stage_is_compared_with_the_network_that_is_shipped():
+    sizes = load_config(CONFIGS / "psic-base.toml").network
+    ours = load_config(COMPRESSION / "base.toml").network
+    assert dataclasses.replace(sizes, guide_steps=ours.guide_steps, even_from=ours.even_from) == ours
+
+
+def test_larger_files_than_the_base_have_a_positive_bd_rate():
+    def curve(factor):
+        points = zip((8, 32, 56), (0.1, 0.3, 0.9), (27.0, 32.0, 36.0), strict=True)
+        return {
+            key: value
+            for level, bpp, psnr in points
+            for key, value in ((f"bpp{level}", factor * bpp), (f"psnr{level}", psnr))
+        }
+
+    rows = {"base": curve(1.0), "larger": curve(1.1), "of-the-second-stage": {"full32_psnr": 33.0}}
+    ablations.compare(rows)
+    assert rows["base"]["bd_rate"] == pytest.approx(0.0, abs=1e-9)
+    assert rows["larger"]["bd_rate"] == pytest.approx(10.0)
+    assert "bd_rate" not in rows["of-the-second-stage"]
+    assert "bd_rate_at_640" not in rows["larger"]  # nothing was measured there
+    heading = ablations.table(rows).splitlines()[0]
+    assert heading.startswith("| run | BD-rate, % | bpp | PSNR, dB | full, dB |")
+
+
+def test_without_the_base_there_is_nothing_to_compare_with():
+    rows = {"larger": {"bpp8": 0.1, "bpp32": 0.3, "bpp56": 0.9, "psnr8": 27.0, "psnr32": 32.0, "psnr56": 36.0}}
+    ablations.compare(rows)
+    assert "bd_rate" not in rows["larger"]
+
+
 def test_the_base_comes_first_and_must_be_there(tmp_path):
-    assert ablations.variants(FOLDER)[0] == "base"
+    assert ablations.variants(PROTECTION)[0] == "base"
     with pytest.raises(InputError, match=r"has no base\.toml"):
         ablations.variants(tmp_path)
 
@@ -43,11 +91,11 @@ def test_a_table_row_for_each_run(tmp_path, monkeypatch):
         (folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
 
     monkeypatch.setattr(loop, "train", train)
-    found = ablations.run_all(FOLDER, tmp_path, ["base", "cosine"], "cpu")
+    found = ablations.run_all(PROTECTION, tmp_path, ["base", "cosine"], "cpu")
     assert trained == [("base", "uaeo"), ("cosine", "cosine")]
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == found
     heading, _, *rows = found.splitlines()
     assert [row.split(" | ")[0] for row in rows] == ["| base", "| cosine"]
     assert rows[0].count("|") == heading.count("|")
-    assert "| base | 33.33 | - | - | - | 0.25 |" in rows[0]
+    assert "| base | 33.33 | 0.25 |" in rows[0]  # what no run measured has no column
     assert rows[0].endswith("| 0.50 |")

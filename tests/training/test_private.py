@@ -16,7 +16,7 @@ COST = torch.tensor([10.0, 4.0, 45.0, 1.0, 0.0])
 
 @pytest.mark.parametrize(
     ("share", "expected"),
-    [(0.01, [3]), (0.15, [3]), (0.25, [3, 1]), (0.55, [3, 1]), (0.65, [3, 1, 0]), (0.75, [3, 1, 0, 2])],
+    [(0.0, []), (0.01, [3]), (0.15, [3]), (0.25, [3, 1]), (0.55, [3, 1]), (0.65, [3, 1, 0]), (0.75, [3, 1, 0, 2])],
 )
 def test_the_cheapest_channels_per_bit_are_sealed_until_they_hold_the_share(share, expected):
     assert choose_private(BITS, COST, share).tolist() == expected
