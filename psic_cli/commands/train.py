@@ -141,10 +141,12 @@ def _train(settings: TrainingConfig, folder: Path, device: str) -> Run:
     if distributed.is_first():
         logger.addHandler(words)
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # open_clip sets up logging of its own, which would say everything once more
     try:
         return train(settings, folder, device)
     finally:
         logger.removeHandler(words)
+        logger.propagate = True
 
 
 def _checkpoint(settings: TrainingConfig, folder: Path, device: str) -> Run:

@@ -311,9 +311,10 @@ def train(config: TrainingConfig, folder: Path, device: str = "cpu") -> Run:
         run = Run(config, folder, device)
         state = run.load() if run.checkpoint.exists() else {}
         kinds: tuple[Any, ...] = (CompressionStage, ProtectionStage)
-        for kind in kinds:
-            if kind.name in run.finished or getattr(config, kind.name).steps == 0:
-                continue
+        left = [kind for kind in kinds if kind.name not in run.finished and getattr(config, kind.name).steps]
+        if not left:
+            log.info("nothing is left to train: a new run goes on from what this one exports (start_from)")
+        for kind in left:
             resumed = state if state.get("progress") and state["progress"]["stage"] == kind.name else None
             stage = kind(run, fresh=resumed is None)
             distributed.start_alike([run.network, run.rate])

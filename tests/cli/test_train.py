@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -82,6 +83,14 @@ def test_a_run_is_trained_exported_and_used(project, monkeypatch):
     assert json.loads((project / "models" / "mini-two" / "card.json").read_text())["name"] == "mini"
 
 
+def test_words_come_once_where_a_library_has_set_up_logging(project):
+    start = "import logging, runpy; logging.basicConfig(); runpy.run_module('psic_cli', run_name='__main__')"
+    arguments = [sys.executable, "-c", start, "train", "config.toml", "-o", "run"]
+    done = subprocess.run(arguments, capture_output=True, env=child_environment(), text=True)
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert done.stderr.count("compression 2 validation") == 1
+
+
 def test_ctrl_c_saves_a_checkpoint_and_the_run_goes_on(project):
     write_config(project, steps=100000)
     process = subprocess.Popen(
@@ -103,6 +112,11 @@ def test_ctrl_c_saves_a_checkpoint_and_the_run_goes_on(project):
     done = psic("train", "--resume", "run", "--export", "model")
     assert done.code == ExitCode.OK, done.stderr
     assert json.loads((project / "model" / "card.json").read_text())["finished_stages"] == ["compression"]
+    assert "nothing is left to train" not in done.stderr
+    write_config(project / "run", steps=5)  # more steps do not wake a finished stage: that must be said
+    ended = psic("train", "--resume", "run")
+    assert ended.code == ExitCode.OK
+    assert "nothing is left to train" in ended.stderr
 
 
 @pytest.mark.parametrize(
