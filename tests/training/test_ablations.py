@@ -11,7 +11,9 @@ from psic_cli.training import ablations, loop
 from psic_cli.training.config import load_config
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
-COMPRESSION, PROTECTION = (CONFIGS / "ablations" / stage for stage in ("compression", "protection"))
+FOLDERS = COMPRESSION, FINISHED, PROTECTION = [
+    CONFIGS / "ablations" / name for name in ("compression", "finished", "protection")
+]
 TWO_KEYS = {"unprotected", "fewer-blocks", "small-crops"}  # what these change is no single number
 
 
@@ -25,11 +27,14 @@ def test_each_comparison_of_the_second_stage_changes_one_key(name):
     assert not set(changed.protection.judges) & set(changed.protection.vlps)
 
 
-@pytest.mark.parametrize("name", [name for name in ablations.variants(COMPRESSION) if name != "base"])
-def test_each_comparison_of_the_first_stage_changes_one_thing(name):
-    base = load_config(COMPRESSION / "base.toml")
-    changed = load_config(COMPRESSION / "base.toml", COMPRESSION / f"{name}.toml")
-    assert changed.data == base.data
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [(folder, name) for folder in (COMPRESSION, FINISHED) for name in ablations.variants(folder) if name != "base"],
+)
+def test_each_comparison_of_the_first_stage_changes_one_thing(folder, name):
+    base = load_config(folder / "base.toml")
+    changed = load_config(folder / "base.toml", folder / f"{name}.toml")
+    assert (changed.data, changed.start_from) == (base.data, base.start_from)
     before, after = dataclasses.asdict(base), dataclasses.asdict(changed)
     differ = [
         key
@@ -38,6 +43,10 @@ def test_each_comparison_of_the_first_stage_changes_one_thing(name):
         if before[part][key] != after[part][key]
     ]
     assert len(differ) == 1 + (name in TWO_KEYS)
+
+
+def test_every_folder_of_comparisons_is_known():
+    assert sorted(path for path in (CONFIGS / "ablations").iterdir()) == FOLDERS
 
 
 def test_the_first_stage_is_compared_with_the_network_that_is_shipped():
