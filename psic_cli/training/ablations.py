@@ -2,9 +2,9 @@
 
     python -m psic_cli.training.ablations configs/ablations/protection -o runs/ablations-protection
 
-and the other folders of configs/ablations alike. A folder has a base.toml, and files that each replace a few of its keys.
-Every run has a folder of its own below -o, so a stopped command goes on where it was. Figures are those of the run's
-last validation, on pictures that training never sees; the judges' models are never trained against.
+and the other folders of configs/ablations alike. A folder has a base.toml, and files that each replace a few of its
+keys. Every run has a folder of its own below -o, so a stopped command goes on where it was. Figures are those of the
+run's last validation, on pictures that training never sees; the judges' models are never trained against.
 """
 
 from __future__ import annotations
