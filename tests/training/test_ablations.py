@@ -17,13 +17,18 @@ FOLDERS = COMPRESSION, FINISHED, PROTECTION = [
 TWO_KEYS = {"unprotected", "fewer-blocks", "small-crops"}  # what these change is no single number
 
 
+def changed_keys(base, changed):
+    before, after = dataclasses.asdict(base), dataclasses.asdict(changed)
+    parts = ("network", "compression", "protection")
+    return [key for part in parts for key in before[part] if before[part][key] != after[part][key]]
+
+
 @pytest.mark.parametrize("name", [name for name in ablations.variants(PROTECTION) if name != "base"])
 def test_each_comparison_of_the_second_stage_changes_one_key(name):
     base = load_config(PROTECTION / "base.toml")
     changed = load_config(PROTECTION / "base.toml", PROTECTION / f"{name}.toml")
     assert dataclasses.replace(changed, protection=base.protection) == base
-    before, after = dataclasses.asdict(base.protection), dataclasses.asdict(changed.protection)
-    assert sum(before[key] != after[key] for key in before) == 1
+    assert len(changed_keys(base, changed)) == 1
     assert not set(changed.protection.judges) & set(changed.protection.vlps)
 
 
@@ -35,18 +40,11 @@ def test_each_comparison_of_the_first_stage_changes_one_thing(folder, name):
     base = load_config(folder / "base.toml")
     changed = load_config(folder / "base.toml", folder / f"{name}.toml")
     assert (changed.data, changed.start_from) == (base.data, base.start_from)
-    before, after = dataclasses.asdict(base), dataclasses.asdict(changed)
-    differ = [
-        key
-        for part in ("network", "compression", "protection")
-        for key in before[part]
-        if before[part][key] != after[part][key]
-    ]
-    assert len(differ) == 1 + (name in TWO_KEYS)
+    assert len(changed_keys(base, changed)) == 1 + (name in TWO_KEYS)
 
 
 def test_every_folder_of_comparisons_is_known():
-    assert sorted(path for path in (CONFIGS / "ablations").iterdir()) == FOLDERS
+    assert sorted((CONFIGS / "ablations").iterdir()) == FOLDERS
 
 
 def test_the_first_stage_is_compared_with_the_network_that_is_shipped():
