@@ -29,10 +29,11 @@ class PsicImageFile(ImageFile.ImageFile):
 
     format = FORMAT
     format_description = "psic, protected version"
+    _data: bytes | None = None  # the file, until it is decoded; Pillow makes copies and pickles of pixels alone
 
     def _open(self) -> None:
         assert self.fp is not None
-        self._data: bytes | None = self.fp.read()
+        self._data = self.fp.read()
         try:
             container = unpack(self._data)
         except FormatError as error:

@@ -1,6 +1,8 @@
 """Image.open on .psic files."""
 
+import copy
 import io
+import pickle
 import subprocess
 import sys
 
@@ -58,6 +60,18 @@ def test_it_behaves_like_any_picture(model, tmp_path):
     assert image.size == (10, 7)
     assert Image.registered_extensions()[".psic"] == "PSIC"
     assert Image.MIME["PSIC"] == "image/x-psic"
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda image: pickle.loads(pickle.dumps(image))])
+def test_a_copied_or_pickled_picture_keeps_its_pixels(model, duplicate, is_loaded):
+    image = opened(codec.encode(Picture(RGB, RGB[..., 0].copy(), icc=b"profile"), SECRET, model=model))
+    if is_loaded:
+        image.load()
+    twin = duplicate(image)
+    assert twin.tobytes() == image.tobytes()
+    assert twin.resize((5, 5)).mode == "RGBA"
+    assert twin.info == image.info
 
 
 def test_metadata_is_that_of_the_public_part(model):
