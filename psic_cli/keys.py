@@ -15,7 +15,9 @@ Start with `create_key_file`, `read_key_file`, `seal` and `open_sealed`.
 import contextlib
 import errno
 import hmac
+import itertools
 import os
+import re
 import secrets
 import stat
 import zlib
@@ -38,10 +40,13 @@ _CIPHERTEXT = SALT_BYTES + CHECK_BYTES  # where it starts
 
 _MAGIC = b"psic key 1\n"
 _MAGIC_ANY_VERSION = b"psic key "
+# What makes a file a key, whatever became of it: any version, cut, damaged, or copied in text mode.
+_ANY_KEY = re.compile(rb"psic key [0-9]+\r?\n")
 _KEY_FILE_BYTES = len(_MAGIC) + SECRET_BYTES + 4
 # Fixed, because the key is fresh for every file: (key, nonce) never repeats as long as salts do not.
 _NONCE = bytes(12)
 _KEYGEN_HINT = "make one with: psic keygen FILE"
+_COPY_HINT = "copy it again, in binary mode"
 
 
 def create_key_file(path: Path) -> bytes:
@@ -83,6 +88,8 @@ def read_key_bytes(data: bytes, name: str) -> bytes:
     """Take the secret [32 bytes] out of a key file's content; `name` is how messages call it. Raises ConditionError."""
     if not data:
         raise ConditionError(f"the key file {name} is empty", _KEYGEN_HINT)
+    if _is_text_copy(data):
+        raise ConditionError(f"the key file {name} was copied in text mode, which changed its line ends", _COPY_HINT)
     if not data.startswith(_MAGIC):
         # A cut magic is a cut file. Nothing of the content is shown: it may be somebody's secret in another form.
         if data.startswith(_MAGIC_ANY_VERSION) and len(data) >= len(_MAGIC):
@@ -90,11 +97,21 @@ def read_key_bytes(data: bytes, name: str) -> bytes:
         raise ConditionError(f"{name} is not a key file", _KEYGEN_HINT)
     if len(data) != _KEY_FILE_BYTES:
         wrong = "is cut short" if len(data) < _KEY_FILE_BYTES else f"is longer than {_KEY_FILE_BYTES} bytes"
-        raise ConditionError(f"the key file {name} {wrong}", "copy it again, in binary mode")
-    body, checksum = data[:-4], data[-4:]
-    if zlib.crc32(body) != int.from_bytes(checksum, "little"):
-        raise ConditionError(f"the key file {name} is damaged: its checksum differs", "copy it again, in binary mode")
-    return body[len(_MAGIC) :]
+        raise ConditionError(f"the key file {name} {wrong}", _COPY_HINT)
+    if not _is_intact(data):
+        raise ConditionError(f"the key file {name} is damaged: its checksum differs", _COPY_HINT)
+    return data[len(_MAGIC) : -4]
+
+
+def is_key_file(path: Path) -> bool:
+    """Whether a file holds a key, of any version and in any state. False for devices and pipes, which are not read.
+
+    Raises OSError if it does not exist or cannot be read.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return False
+    with open(path, "rb") as stream:
+        return _ANY_KEY.match(stream.read(_KEY_FILE_BYTES)) is not None
 
 
 def own_key_path() -> Path:
@@ -158,6 +175,25 @@ def _derive(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
     if len(secret) != SECRET_BYTES:
         raise ValueError(f"a secret has {SECRET_BYTES} bytes, not {len(secret)}")
     return HKDF(algorithm=SHA256(), length=length, salt=salt, info=info).derive(secret)
+
+
+def _is_intact(data: bytes) -> bool:
+    """Whether this is a whole key file of our version."""
+    checksum = zlib.crc32(data[:-4]).to_bytes(4, "little")
+    return len(data) == _KEY_FILE_BYTES and data.startswith(_MAGIC) and data[-4:] == checksum
+
+
+def _is_text_copy(data: bytes) -> bool:
+    """Whether a copy in text mode made this of a key file: LF became CRLF, or CRLF (in the secret) became LF."""
+    begin = _ANY_KEY.match(data)
+    if begin is None or begin[0].endswith(b"\r\n"):
+        return begin is not None
+    missing = _KEY_FILE_BYTES - len(data)
+    if missing not in (1, 2):  # more CRLF do not occur in 36 random bytes
+        return False
+    places = [place for place in range(begin.end(), len(data)) if data[place] == 0x0A]
+    pieces = ([0, *chosen, len(data)] for chosen in itertools.combinations(places, missing))
+    return any(_is_intact(b"\r".join(data[a:b] for a, b in itertools.pairwise(ends))) for ends in pieces)
 
 
 def _make_private_folders(folder: Path) -> None:

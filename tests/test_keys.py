@@ -264,7 +264,9 @@ def test_a_folder_is_not_a_key_file(tmp_path):
         (key_file_bytes(SECRET)[:11], "is cut short"),
         (key_file_bytes(SECRET) + b"\n", "is longer than 47 bytes"),
         (key_file_bytes(SECRET)[:-1] + b"\0", "is damaged"),
-        (key_file_bytes(SECRET).replace(b"\n", b"\r\n", 1), "is"),
+        (key_file_bytes(SECRET).replace(b"\n", b"\r\n"), "text mode"),
+        (key_file_bytes(b"\r\n" + SECRET[2:]).replace(b"\r\n", b"\n"), "text mode"),
+        (key_file_bytes(b"\r\n" + SECRET[2:])[:-1], "is cut short"),
     ],
 )
 def test_a_malformed_key_file_is_one_clear_line(tmp_path, content, message):

@@ -80,6 +80,9 @@ def train(
     extra = {} if card is None else _read_card(card)
     if export is not None and (export / zoo.CARD_FILE).exists() and not force:
         raise OutputError(f"{name_of(export)} holds a model", "use --force to replace it, or name another folder")
+    if export is not None:
+        for file in (zoo.CARD_FILE, zoo.WEIGHTS_FILE):
+            streams.refuse_key(export / file)  # now rather than after training
 
     with streams.claim_streams():
         from psic_cli.training import distributed

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from psic_cli.errors import OutputError, UsageError
-from psic_cli.shell.streams import STANDARD_STREAM, Streams, reason
+from psic_cli.shell.streams import STANDARD_STREAM, Streams, reason, refuse_key
 from psic_cli.shell.terminal import name_of
 from psic_cli.shell.worklist import Worklist, identity, stream_name
 
@@ -25,8 +25,8 @@ def open_report(
     """What takes the records; without a name they go nowhere, "-" is standard output.
 
     append: go on with an existing report, as --skip-existing goes on with a batch. Otherwise an existing one is kept
-    unless `overwrite`. Raises `OutputError` for a file that exists, is an input or output, or cannot be written;
-    `UsageError` if standard output is taken.
+    unless `overwrite`. Raises `OutputError` for a file that exists, is a key, an input or an output, or cannot be
+    written; `UsageError` if standard output is taken.
     """
     name = None if name is None else stream_name(name)
     if name is None:
@@ -40,6 +40,7 @@ def open_report(
     else:
         path = Path(name)
         _check_separate(path, worklist)
+        refuse_key(path)
         try:
             with open(_open(path, overwrite, append), "ab", buffering=0) as file:
                 yield lambda record: _write(file.write, record, path)

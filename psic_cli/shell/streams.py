@@ -3,7 +3,7 @@ bytes.
 
 Start with `claim_streams` (what a command wraps its work in), `read_file` and `write_file`. The promises:
 standard output carries data and nothing else; a file appears whole or not at all; nothing is replaced unless asked for,
-not even in a race; what is left unfinished is removed.
+not even in a race; a key is never replaced at all; what is left unfinished is removed.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from psic_cli import keys
 from psic_cli.errors import InputError, OutputError, PsicError
 from psic_cli.shell.terminal import name_of
 
@@ -36,6 +37,7 @@ class Streams:
 
     def __init__(self, data_out: int) -> None:
         self._data_out = data_out
+        self._checked = False
         self.input_is_terminal = _is_terminal(0)
         self.output_is_terminal = _is_terminal(data_out)
 
@@ -44,7 +46,8 @@ class Streams:
         return _read_all(0, "standard input")
 
     def write(self, data: bytes) -> None:
-        """All of the data to standard output. `ReaderGone` if nobody reads, `OutputError` for a full disk and such."""
+        """All of the data to standard output. `ReaderGone` if nobody reads, `OutputError` for a full disk, a key."""
+        self._refuse_key()
         rest = memoryview(data)
         try:
             while rest:
@@ -61,6 +64,14 @@ class Streams:
         """Text that was asked for (a listing, JSON) to standard output, in its encoding."""
         encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
         self.write(text.encode(encoding, "backslashreplace"))
+
+    def _refuse_key(self) -> None:
+        """A shell empties what follows `>`, and it is past help; `>>` and `1<>` lead into the file as it is."""
+        if not self._checked:
+            self._checked = True
+            with contextlib.suppress(OSError):  # not every system lets us look
+                if keys.is_key_file(Path(f"/dev/fd/{self._data_out}")):
+                    raise _is_a_key("standard output")
 
 
 @contextlib.contextmanager
@@ -107,7 +118,9 @@ def read_file(path: Path) -> bytes:
 
 
 def check_destination(path: Path, *, overwrite: bool) -> None:
-    """Refuse early what `write_file` refuses late: `OutputError` for an existing file, a folder, a missing folder."""
+    """Refuse early what `write_file` refuses late: `OutputError` for a key, an existing file, a folder, a missing
+    folder.
+    """
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -121,8 +134,22 @@ def check_destination(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"cannot write {name_of(path)}: {reason(error)}") from error
     if stat.S_ISDIR(mode):
         raise OutputError(f"{name_of(path)} is a folder", "name a file with -o")
+    refuse_key(path)
     if stat.S_ISREG(mode) and not overwrite:
         raise _exists(path)
+
+
+def refuse_key(path: Path) -> None:
+    """`OutputError` if the file of this name, also behind a link, is a key: whatever opens a file for writing asks
+    first.
+    """
+    try:
+        if keys.is_key_file(path):
+            raise _is_a_key(name_of(path))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"cannot tell whether {name_of(path)} is a key: {reason(error)}") from error
 
 
 def make_folder(path: Path) -> None:
@@ -197,6 +224,7 @@ def _write_whole(path: Path, data: bytes, overwrite: bool) -> None:
             if _stopped:
                 raise KeyboardInterrupt
             if overwrite:
+                refuse_key(path)  # it may have been made while we worked
                 os.replace(temporary, path)
             else:
                 _rename_to_free_name(temporary, path)
@@ -289,3 +317,7 @@ def _is_terminal(descriptor: int) -> bool:
 
 def _exists(path: Path) -> PsicError:
     return OutputError(f"{name_of(path)} exists", "use --force to replace it, or -o to name another file")
+
+
+def _is_a_key(name: str) -> PsicError:
+    return OutputError(f"{name} is a key file, and a key file is never overwritten", "name another output")

@@ -8,7 +8,6 @@ import copy
 import dataclasses
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from safetensors.torch import save as save_tensors
 from psic_cli.bitstream.tables import symbol_tables, tables_from_probabilities
 from psic_cli.networks.entropy_model import Z_MAX
 from psic_cli.networks.network import PsicNetwork
+from psic_cli.shell import streams
 from psic_cli.training.rate import RateModel
 from psic_cli.zoo import CARD_FILE, WEIGHTS_FILE, WEIGHTS_VERSION
 
@@ -45,7 +45,7 @@ def export(network: PsicNetwork, rate: RateModel, folder: Path, name: str, card:
     """Write card.json and weights.safetensors into `folder`, each whole or not at all.
 
     card: what else the card tells (training data, command, licence, figures). Raises ValueError if the network cannot
-    be made exact.
+    be made exact, OutputError if a file cannot be written.
     """
     tensors = network.to_tensors()
     z_tables = tables_from_probabilities(z_probabilities(rate))
@@ -62,9 +62,7 @@ def export(network: PsicNetwork, rate: RateModel, folder: Path, name: str, card:
         "network": dataclasses.asdict(network.config),
         **(card or {}),
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    streams.make_folder(folder)
     for file, content in ((WEIGHTS_FILE, data), (CARD_FILE, (json.dumps(contents, indent=2) + "\n").encode())):
-        partial = folder / (file + ".partial")
-        partial.write_bytes(content)
-        os.replace(partial, folder / file)
+        streams.write_file(folder / file, content, overwrite=True)
     return folder

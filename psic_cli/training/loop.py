@@ -28,6 +28,7 @@ from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.entropy_model import FrozenScaling, LatentScaling
 from psic_cli.networks.guide import Guide
 from psic_cli.networks.network import PsicNetwork
+from psic_cli.shell import streams
 from psic_cli.training import distributed
 from psic_cli.training.config import StageConfig, TrainingConfig
 from psic_cli.training.optimiser import Average, Optimiser, matrix_weights
@@ -64,6 +65,8 @@ class Run:
 
     def __init__(self, config: TrainingConfig, folder: Path, device: str) -> None:
         self.folder, self.device = folder, device
+        for path in (self.checkpoint, self.partial, self.log_file):
+            streams.refuse_key(path)
         trained = zoo.load_card(zoo.read_card(Path(config.start_from))).network if config.start_from else None
         self.config = config if trained is None else replace(config, network=trained.config)
         config = self.config
@@ -107,6 +110,14 @@ class Run:
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint.pt"
 
+    @property
+    def partial(self) -> Path:
+        return self.checkpoint.with_suffix(".partial")
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "log.jsonl"
+
     def save(self, progress: Progress | None = None) -> None:
         """Write the checkpoint whole or not at all. progress: of the stage that is not finished."""
         own = {
@@ -125,9 +136,8 @@ class Run:
             "processes": processes,  # what differs between them
             "progress": progress and progress.state(),
         }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.checkpoint)
+        torch.save(state, self.partial)
+        os.replace(self.partial, self.checkpoint)
 
     def load(self, averaged: bool = False) -> dict[str, Any]:
         """Read the checkpoint into network and rate model; returns the rest of the state.
@@ -148,7 +158,7 @@ class Run:
 
     def write_log(self, entry: dict[str, Any]) -> None:
         if distributed.is_first():
-            with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
+            with open(self.log_file, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from psic_cli import keys
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.training.config import load_config
 from tests.cli.conftest import picture_bytes
@@ -151,3 +152,23 @@ def test_wrong_arguments_are_one_clear_line(project, arguments, code, words):
     assert len(done.errors) == 1
     assert words in done.errors[0]
     assert not (project / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["config.toml", "checkpoint.pt", "checkpoint.partial", "log.jsonl"])
+def test_a_key_in_the_place_of_a_runs_file_is_kept(project, name):
+    (project / "run").mkdir()
+    key = project / "run" / name
+    keys.create_key_file(key)
+    content = key.read_bytes()
+    assert psic("train", "config.toml", "-o", "run").code == ExitCode.OUTPUT
+    assert key.read_bytes() == content
+
+
+def test_a_key_in_the_place_of_an_exported_file_is_kept(project):
+    (project / "model").mkdir()
+    keys.create_key_file(project / "model" / "weights.safetensors")
+    done = psic("train", "config.toml", "-o", "run", "--export", "model", "--force")
+    assert done.code == ExitCode.OUTPUT
+    assert "is a key file" in done.errors[0]
+    assert not (project / "run").exists()
+    keys.read_key_file(project / "model" / "weights.safetensors")
