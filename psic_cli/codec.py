@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from psic_cli import keys, zoo
-from psic_cli.alpha import alpha_from_png, alpha_to_png
+from psic_cli.alpha import alpha_from_png, alpha_to_png, without_hidden
 from psic_cli.bitstream import entropy, refinement
 from psic_cli.bitstream.container import (
     Container,
@@ -41,6 +41,7 @@ from psic_cli.bitstream.container import (
 from psic_cli.bitstream.header import Header, quality_level
 from psic_cli.bitstream.reader import Reader, pack_varint
 from psic_cli.errors import ConditionError, FormatError, InputError
+from psic_cli.icc import icc_from_payload, icc_to_payload
 from psic_cli.networks.cltg import Condition, of_full
 from psic_cli.networks.context_model import PATTERNS, STEPS, turns
 from psic_cli.networks.entropy_model import Z_MAX, clamp_z
@@ -93,12 +94,14 @@ def encode(
     quality: int = 50,
     strength: int = 100,
     hardened: bool = False,
+    keep_hidden: bool = False,
 ) -> bytes:
     """A picture as the bytes of a .psic file.
 
     secret: 32 bytes that seal the private latents and the EXIF and XMP metadata; None makes an open file. quality:
     1..100. strength: of the shield, in percent, see cltg.Condition. hardened: what is public is the protected picture
     itself, so that no decoder is given more without the key; such a file is larger, and cannot be open (ValueError).
+    keep_hidden: code the colours under alpha 0 too, which somebody may have meant to erase (alpha.without_hidden).
     Two runs give equal bytes, but for the salt of the seal.
     """
     header = Header(
@@ -114,7 +117,8 @@ def encode(
     )
     network, device = model.network, model.device
     level = _level(quality, header.short_side, model)
-    rgb = np.require(picture.rgb, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
+    rgb = picture.rgb if picture.alpha is None or keep_hidden else without_hidden(picture.rgb, picture.alpha)
+    rgb = np.require(rgb, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
     x = torch.from_numpy(rgb).to(device).permute(2, 0, 1)[None].float() / 255
     full, z, coded, prediction = _analyse(x, level, model)
     if hardened:
@@ -143,7 +147,7 @@ def encode(
     if picture.alpha is not None:
         sections[Section.ALPHA] = alpha_to_png(picture.alpha)
     if picture.icc:
-        sections[Section.ICC] = picture.icc
+        sections[Section.ICC] = icc_to_payload(picture.icc)
     if secret is None:
         return pack(Container(header, {**sections, **sealed}))
     bound = associated_data(Container(header, sections))
@@ -189,15 +193,15 @@ def decode(
     device: str = "cpu",
     precision: str = "auto",
     max_pixels: int = MAX_PIXELS,
+    metadata: bool | None = None,
     strength: float | None = None,
 ) -> Picture:
     """The picture in a .psic file, in the version asked for.
 
-    secret: opens the seal; keyless versions neither need nor use it. EXIF and XMP come back with the full and
-    the machine version, and with every version of an open file. strength: 0..1 in place of what the header says, for
-    the protected version; for measurements of what others could ask the network for, so no command offers it. Raises
-    FormatError (not .psic, damaged), ConditionError (no key, wrong key), ModelError (weights missing or different),
-    InputError (more than `max_pixels`).
+    secret: opens the seal. metadata: whether EXIF and XMP come back, which takes the secret of a sealed file; None:
+    unless the version is keyless. strength: 0..1 in place of what the header says, for the protected version; to
+    measure what others could ask the network for, so no command offers it. Raises FormatError (not .psic, damaged),
+    ConditionError (no key, wrong key), ModelError (weights missing or different), InputError (too many pixels).
     """
     container = unpack(data)
     header = container.header
@@ -206,7 +210,8 @@ def decode(
             f"the picture has {header.width * header.height} pixels, more than {max_pixels}",
             hint="--max-pixels sets another limit",
         )
-    sealed = {} if version.is_keyless and header.sealed else _private_sections(data, container, secret)
+    metadata = not version.is_keyless if metadata is None else metadata
+    sealed = {} if version.is_keyless and not metadata else _private_sections(data, container, secret)
     model = zoo.load(header.model, header.weights_hash, device=device, precision=precision)
     latents = _read_latents(container, {} if version.is_keyless else sealed, model)
 
@@ -232,14 +237,14 @@ def decode(
         x_hat = network.picture(y_hat, asked, header.height, header.width)
     pixels = x_hat[0].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
-    alpha = container.sections.get(Section.ALPHA)
+    alpha, icc = container.sections.get(Section.ALPHA), container.sections.get(Section.ICC)
     return Picture(
         rgb=np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()),
         alpha=None if alpha is None else alpha_from_png(alpha, header.width, header.height),
         grey=header.grey,
-        icc=container.sections.get(Section.ICC),
-        exif=sealed.get(Section.EXIF),
-        xmp=sealed.get(Section.XMP),
+        icc=None if icc is None else icc_from_payload(icc),
+        exif=sealed.get(Section.EXIF) if metadata else None,
+        xmp=sealed.get(Section.XMP) if metadata else None,
     )
 
 
@@ -278,7 +283,9 @@ def _private_sections(data: bytes, container: Container, secret: bytes | None) -
     if not container.header.sealed:
         return container.sections
     if secret is None:
-        raise ConditionError("the full and the machine version need the key", hint="name it with --condition FILE")
+        raise ConditionError(
+            "all but the protected version, and metadata, need the key", hint="name it with --condition FILE"
+        )
     inside = keys.open_sealed(secret, container.sections[Section.SEALED], associated_data(data))
     return unpack_sections(inside, container.header.is_hardened)
 

@@ -19,13 +19,17 @@ from PIL import Image, ImageFile
 
 from psic_cli.bitstream.container import MAGIC, Section, unpack
 from psic_cli.errors import FormatError, PsicError
+from psic_cli.icc import icc_from_payload
 
 FORMAT = "PSIC"
 _SUFFIX = ".psic"
 
 
 class PsicImageFile(ImageFile.ImageFile):
-    """A .psic file as Pillow sees it: mode L, LA, RGB or RGBA, `icc_profile` and, for open files, `exif` in `info`."""
+    """A .psic file as Pillow sees it: mode L, LA, RGB or RGBA, and `icc_profile` in `info`.
+
+    It has no EXIF and no XMP, not even of an open file: the protected version carries them only if asked.
+    """
 
     format = FORMAT
     format_description = "psic, protected version"
@@ -36,6 +40,8 @@ class PsicImageFile(ImageFile.ImageFile):
         self._data = self.fp.read()
         try:
             container = unpack(self._data)
+            icc = container.sections.get(Section.ICC)
+            self.info |= {} if icc is None else {"icc_profile": icc_from_payload(icc)}
         except FormatError as error:
             # Pillow goes on with other formats only after a SyntaxError, but nothing else starts with our magic.
             raise OSError(str(error)) from error
@@ -43,12 +49,6 @@ class PsicImageFile(ImageFile.ImageFile):
         self._size = (header.width, header.height)
         self._mode = ("L" if header.grey else "RGB") + ("A" if Section.ALPHA in container.sections else "")
         self.info |= {"psic_quality": header.quality, "psic_model": header.model, "psic_sealed": header.sealed}
-        # Metadata of an open file is public; that of a sealed file is inside the seal.
-        for name, section in (("icc_profile", Section.ICC), ("exif", Section.EXIF), ("xmp", Section.XMP)):
-            if section in container.sections:
-                # Pillow's writers expect the prefix that JPEG gives EXIF.
-                prefix = b"Exif\x00\x00" if section is Section.EXIF else b""
-                self.info[name] = prefix + container.sections[section]
 
     def load(self) -> Any:
         """Decode the protected version when pixels are first needed. `OSError` if file or model do not allow it."""

@@ -17,7 +17,7 @@ from psic_cli import codec, zoo
 from psic_cli.bitstream.container import Section, unpack
 from psic_cli.bitstream.tables import TOTAL
 from psic_cli.codec import Version
-from psic_cli.errors import InputError
+from psic_cli.errors import ConditionError, InputError
 from psic_cli.networks import strips
 from psic_cli.networks.context_model import STEPS
 from psic_cli.picture import Picture
@@ -251,12 +251,36 @@ def test_metadata_is_sealed_with_the_key(model):
         assert (decoded.exif, decoded.xmp) == expected
 
 
-def test_metadata_of_an_open_file_is_in_every_version(model):
+@pytest.mark.parametrize("secret", [None, SECRET])
+@pytest.mark.parametrize("version", Version)
+def test_metadata_comes_with_any_version_if_asked_and_with_none_if_refused(model, version, secret):
     picture = Picture(CAT[:9, :9], exif=b"II*\0 place", xmp=b"<x/>")
-    data = codec.encode(picture, None, model=model)
-    for version in Version:
-        decoded = codec.decode(data, version=version, precision="float32")
-        assert (decoded.exif, decoded.xmp) == (picture.exif, picture.xmp)
+    data = codec.encode(picture, secret, model=model)
+    for metadata, expected in ((None, not version.is_keyless), (True, True), (False, False)):
+        decoded = codec.decode(data, secret, version=version, precision="float32", metadata=metadata)
+        assert (decoded.exif, decoded.xmp) == ((picture.exif, picture.xmp) if expected else (None, None))
+        plain = codec.decode(data, secret, version=version, precision="float32")
+        assert (decoded.rgb == plain.rgb).all(), "the picture is the same"
+
+
+def test_metadata_behind_the_seal_needs_the_key(model):
+    data = codec.encode(Picture(CAT[:9, :9], exif=b"II*\0 place"), SECRET, model=model)
+    with pytest.raises(ConditionError, match="need the key"):
+        codec.decode(data, metadata=True)
+
+
+def test_colours_under_alpha_0_are_not_coded_unless_asked(model):
+    alpha = np.zeros(CAT.shape[:2], np.uint8)
+    alpha[:, 60:] = 255
+    erased = np.where((alpha > 0)[..., None], CAT, 7)
+    plain, kept = (codec.encode(Picture(CAT, alpha), None, model=model, keep_hidden=keep) for keep in (False, True))
+    assert plain == codec.encode(Picture(erased, alpha), None, model=model), "whatever was there"
+    assert kept != plain
+    coded = unpack(kept).sections[Section.Y_PUBLIC]
+    assert coded == unpack(codec.encode(Picture(CAT), None, model=model)).sections[Section.Y_PUBLIC]
+    picture = codec.decode(plain, version=Version.FULL)
+    assert picture.alpha is not None
+    assert (picture.alpha == alpha).all()
 
 
 def test_sections_that_are_not_needed_are_not_there(model):

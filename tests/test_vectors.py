@@ -11,6 +11,7 @@ from PIL import Image
 from psic_cli import codec, errors, keys, zoo
 from psic_cli.bitstream.container import unpack
 from psic_cli.codec import Version
+from psic_cli.icc import standard_srgb
 
 VECTORS = Path(__file__).parent / "vectors"
 MANIFEST = json.loads((VECTORS / "manifest.json").read_text("utf-8"))
@@ -74,7 +75,8 @@ def test_a_file_gives_the_picture_it_always_gave(name, version):
     assert picture.grey is about["grey"]
     for kind in ("icc", "exif", "xmp"):
         data = getattr(picture, kind)
-        assert (data and data.hex()) == about.get(kind)
+        recorded = standard_srgb().hex() if about.get(kind) == "sRGB" else about.get(kind)
+        assert (data and data.hex()) == recorded
 
 
 def test_the_versions_of_a_file_differ():

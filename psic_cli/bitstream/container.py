@@ -17,7 +17,7 @@ from psic_cli.errors import FormatError
 
 # A byte above 127 and a line break: a transfer that clears the eighth bit or rewrites line ends shows in the magic.
 MAGIC = b"\x8fPS\n"
-PLAIN, HARDENED = 1, 2  # versions: a file has the lowest that can say what it says
+PLAIN, HARDENED = 3, 4  # versions: a file has the lowest that can say what it says
 VERSION = HARDENED  # the highest
 
 CHECKSUM_BYTES = 4
@@ -176,6 +176,9 @@ def _open(data: bytes) -> Reader:
         raise FormatError(message, hint="read it with a newer psic")
     if version == 0:
         raise damaged("there is no format version 0")
+    if version < PLAIN:
+        message = f"the file has format version {version}, from before the first release"
+        raise FormatError(message, hint="make it again from its picture, with psic encode")
     # A view: a hundred megabytes need not be copied to be summed.
     if struct.pack("<I", zlib.crc32(memoryview(data)[:end])) != data[end:]:
         raise damaged("its checksum does not fit")

@@ -63,6 +63,21 @@ def decode(
     skip_existing: options.SkipExisting = False,
     report: options.Report = None,
     device: options.DeviceOption = options.Device.AUTO,
+    metadata: Annotated[
+        bool,
+        typer.Option(
+            "--metadata",
+            metavar="",
+            help="EXIF and XMP of an open file with the protected version too; the full version has them anyway.",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = False,
+    strip: Annotated[
+        bool,
+        typer.Option(
+            "--strip", metavar="", help="Leave EXIF and XMP out of any version.", rich_help_panel=options.ADVANCED
+        ),
+    ] = False,
     precision: Annotated[
         Precision,
         typer.Option("--precision", help="auto takes bfloat16 where it is faster.", rich_help_panel=options.ADVANCED),
@@ -88,6 +103,8 @@ def decode(
 
     if full and condition is not None:
         raise UsageError("--full and --condition contradict each other", "--full is for your own key")
+    if metadata and strip:
+        raise UsageError("--metadata and --strip contradict each other", "use one of them")
     rules = batch.Rules(force, skip_existing, jobs, report)
     kind_of_picture = _picture_format(format_name, output, inputs or [])
     kind = worklist.Kind("decode", ".psic files", "a picture", frozenset({".psic"}), kind_of_picture.suffix)
@@ -114,6 +131,9 @@ def decode(
                 if audience is Audience.MACHINE and key is None and header.sealed:
                     message = "the machine version of a sealed file needs the key"
                     raise ConditionError(message, "name it with --condition FILE, or use --full for your own key")
+                if metadata and key is None and header.sealed:
+                    message = "the metadata of a sealed file need the key"
+                    raise ConditionError(message, "name it with --condition FILE, or leave --metadata out")
             outcome.lap("read")
             secret = key.secret() if key is not None and header.sealed else None
             with network, batch.naming(task.source_name):
@@ -129,6 +149,7 @@ def decode(
                     device=zoo.choose_device(device.value),
                     precision=precision.value,
                     max_pixels=max_pixels,
+                    metadata=False if strip else True if metadata else None,
                 )
             outcome.lap("decode")
             with batch.naming(task.source_name):

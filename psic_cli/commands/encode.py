@@ -66,6 +66,15 @@ def encode(
         ),
     ] = None,
     strength: options.Strength = 1.0,
+    keep_hidden: Annotated[
+        bool,
+        typer.Option(
+            "--keep-hidden",
+            metavar="",
+            help="Code colour that full transparency hides, instead of clearing it.",
+            rich_help_panel=options.ADVANCED,
+        ),
+    ] = False,
     strip: Annotated[
         bool,
         typer.Option(
@@ -129,7 +138,13 @@ def encode(
                 from psic_cli import codec
 
                 outcome.data = codec.encode(
-                    picture, secret, model=load(), quality=quality, strength=percent, hardened=hardened
+                    picture,
+                    secret,
+                    model=load(),
+                    quality=quality,
+                    strength=percent,
+                    hardened=hardened,
+                    keep_hidden=keep_hidden,
                 )
             outcome.lap("encode")
             outcome.coded_bytes = len(outcome.data)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from psic_cli.bitstream.container import MAGIC, unpack
+from psic_cli.bitstream.container import MAGIC, PLAIN, unpack
 from psic_cli.bitstream.reader import pack_varint
 from psic_cli.errors import FormatError
 from tests.bitstream.strategies import WEIGHTS_HASH, with_checksum
@@ -46,7 +46,7 @@ Z, Y_PUBLIC, Y_PRIVATE, REFINEMENT, SEAL = (section(number) for number in (0x01,
 
 
 def file_of(
-    *sections: bytes, header: bytes | None = None, count: bytes | None = None, after: bytes = b"", version: int = 1
+    *sections: bytes, header: bytes | None = None, count: bytes | None = None, after: bytes = b"", version: int = PLAIN
 ) -> bytes:
     """A file put together by hand, its checksum right."""
     fields = header_bytes() if header is None else header

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from psic_cli.bitstream.container import HARDENED as HARDENED_VERSION
 from psic_cli.bitstream.container import (
     MAGIC,
     Container,
@@ -121,7 +122,7 @@ def test_an_edited_file_with_a_right_checksum_is_read_exactly_or_refused(contain
 
 @given(st.binary(max_size=60))
 def test_noise_behind_a_right_start_is_never_more_than_refused(noise):
-    for start in (MAGIC, MAGIC + b"\x01", MAGIC + b"\x01\x0e" + header_bytes()):
+    for start in (MAGIC, MAGIC + b"\x03", MAGIC + b"\x03\x0e" + header_bytes()):
         refusal(with_checksum(start + noise))
     refusal(noise, unpack_sections)
 
@@ -154,10 +155,17 @@ def test_a_file_sent_as_text_is_recognised(sent):
 
 
 def test_a_newer_version_is_named_whatever_follows_it():
-    for version in (3, 10, 255):
+    for version in (5, 10, 255):
         error = refusal(MAGIC + bytes((version,)) + b"anything")
         assert f"format version {version}" in str(error)
         assert "newer" in str(error.hint)
+
+
+def test_a_version_from_before_the_first_release_is_named():
+    for version in (1, 2):
+        error = refusal(with_checksum(MAGIC + bytes((version,)) + bytes(40)))
+        assert f"format version {version}, from before the first release" in str(error)
+        assert "psic encode" in str(error.hint)
 
 
 def test_version_0_does_not_exist():
@@ -282,7 +290,7 @@ def test_a_wrong_list_inside_the_seal_of_a_hardened_file_is_refused(data, words)
     ],
 )
 def test_a_wrong_header_of_a_hardened_file_is_refused(header, words):
-    assert words in str(refusal(file_of(Z, Y_PUBLIC, SEAL, header=header, version=2)))
+    assert words in str(refusal(file_of(Z, Y_PUBLIC, SEAL, header=header, version=HARDENED_VERSION)))
 
 
 def test_a_file_that_is_not_hardened_has_no_public_quality():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from psic_cli import bitstream, keys
+from psic_cli import bitstream, icc, keys
 from psic_cli.bitstream import container, entropy, header, reader, refinement, tables
 from psic_cli.bitstream.container import Section
 from psic_cli.bitstream.entropy import encode_symbols
@@ -56,7 +56,9 @@ def chapter(number: int) -> str:
         (8, f"scale = range >> {tables.PRECISION}"),
         (9, f"in 0..{entropy.ESCAPE_CLASSES - 1}"),
         (9, f"{entropy.ESCAPE_CLASSES} entries: c[k] = 2^24 - (2^24 >> k) for k = 0..21, and c[22] = 2^24"),
-        (11, f"a format version above {container.VERSION}"),
+        (4, f"(varint, 1..{icc.MAX_ICC_BYTES})"),
+        (11, f"a format version other than {container.PLAIN} and {container.HARDENED}"),
+        (11, f"a colour profile of more than {icc.MAX_ICC_BYTES} bytes"),
         (11, f"a seal shorter than {keys.SEAL_BYTES} bytes"),
         (11, f"a refinement shorter than {2 * refinement.CLASSES} bytes; a table above {tables.N_SCALES - 1}"),
         (11, f"a symbol beyond {entropy.MAX_SYMBOL}"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psic_cli.bitstream.header import MAX_SIDE, quality_level
-from tests.bitstream import second_network
+from tests.bitstream import second_network, second_reader
 from tests.bitstream.second_reader import Refused
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -48,6 +48,11 @@ def test_the_private_integers_need_the_key():
     assert second_network.sha256(found.y_public) == MANIFEST["files"]["sealed"]["symbols"]["y_public"]
 
 
+def read_all(data: bytes, secret: bytes) -> None:
+    second_network.read_integers(data, WEIGHTS, CARD, secret)
+    second_reader.read_profile(second_reader.read_file(data).sections.get("ICC", b""))
+
+
 # What can be seen without making a picture. The others are wrong in ways that only a decoder of PNG would notice.
 @pytest.mark.parametrize(
     "name", [name for name, case in MANIFEST["broken"].items() if not name.startswith(("alpha-", "other-model", "no-"))]
@@ -56,4 +61,4 @@ def test_a_broken_file_is_refused_here_too(name):
     data = (VECTORS / "broken" / f"{name}.psic").read_bytes()
     stranger = (VECTORS / "stranger-key.bin").read_bytes()[11:43]
     with pytest.raises(Refused):
-        second_network.read_integers(data, WEIGHTS, CARD, stranger if name == "wrong-key" else OWNER)
+        read_all(data, stranger if name == "wrong-key" else OWNER)

@@ -19,6 +19,7 @@ from psic_cli.bitstream.container import (
 from psic_cli.bitstream.entropy import decode_symbols, encode_symbols
 from psic_cli.bitstream.reader import pack_varint
 from psic_cli.errors import FormatError
+from psic_cli.icc import icc_from_payload, icc_to_payload, standard_srgb
 from tests.bitstream import second_reader
 from tests.bitstream.second_reader import Refused
 from tests.bitstream.strategies import HARDENED, OPEN, SEALED, containers, headers, messages, with_checksum
@@ -31,7 +32,7 @@ def test_the_second_reader_uses_nothing_of_the_package():
     with open(second_reader.__file__, encoding="utf-8") as source:
         imports = [line for line in source if line.startswith(("import ", "from "))]
     modules = {line.split()[1].partition(".")[0] for line in imports}
-    assert modules <= {"hashlib", "hmac", "struct", "collections", "dataclasses"}
+    assert modules <= {"hashlib", "hmac", "struct", "zlib", "collections", "dataclasses"}
 
 
 @given(containers())
@@ -93,6 +94,33 @@ def read_by_second_reader(data: bytes) -> dict[str, bytes] | None:
 @given(st.binary(max_size=300))
 def test_the_checksum_is_the_one_of_png(data):
     assert second_reader.crc32(data) == zlib.crc32(data)
+
+
+# The colour profile
+
+
+@pytest.mark.parametrize("profile", [b"x", bytes(5000), bytes(range(256)) * 9, standard_srgb()])
+def test_a_profile_means_the_same_to_both(profile):
+    payload = icc_to_payload(profile)
+    expected = None if profile == standard_srgb() else profile
+    assert second_reader.read_profile(payload) == expected
+    assert icc_from_payload(payload) == profile
+
+
+@given(st.data())
+def test_changed_profiles_are_refused_by_both_or_by_none(data):
+    payload = bytearray(icc_to_payload(bytes(range(100))))
+    position = data.draw(st.integers(0, len(payload) - 1))
+    payload[position : position + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+    try:
+        ours: bytes | None = icc_from_payload(bytes(payload))
+    except FormatError:
+        ours = None
+    try:
+        theirs = second_reader.read_profile(bytes(payload))
+    except Refused:
+        theirs = None
+    assert ours == theirs
 
 
 # The seal

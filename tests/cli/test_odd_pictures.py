@@ -1,12 +1,14 @@
 """Pictures that other tools stumble over, from file to .psic and back."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from psic_cli import keys
+from psic_cli.shell.exit_codes import ExitCode
 from tests.cli.conftest import picture_bytes
 from tests.cli.run import ROOT, psic
 
@@ -73,8 +75,30 @@ def test_what_a_picture_loses_is_said(folder):
     assert "laid on white" in result.stderr
 
 
-def test_metadata_of_an_open_file_is_in_every_version(folder):
+def metadata_in(*arguments: object) -> tuple[bool, bool]:
+    """Whether the picture that a decode writes has a GPS position, and XMP."""
+    back = Image.open(io.BytesIO(psic("decode", *map(str, arguments), "-o", "-")))
+    return bool(back.getexif().get_ifd(0x8825)), "xmp" in back.info
+
+
+def test_metadata_of_an_open_file_comes_with_the_protected_version_only_if_asked(folder):
     assert psic("encode", "-m", "tiny", "--open", SAMPLES / "rotated_gps.jpg", "-o", "x.psic").code == 0
-    back = Image.open(io.BytesIO(psic("decode", "x.psic", "-o", "-")))
-    assert back.getexif().get_ifd(0x8825)
     assert not keys.own_key_path().exists()
+    assert metadata_in("x.psic") == (False, False)
+    assert metadata_in("x.psic", "--metadata") == (True, True)
+    assert metadata_in("x.psic", "--full") == (True, True)
+    assert metadata_in("x.psic", "--for", "machine") == (True, True)
+    for version in ([], ["--full"], ["--for", "machine"]):
+        assert metadata_in("x.psic", *version, "--strip") == (False, False)
+
+
+def test_metadata_of_a_sealed_file_comes_with_the_key_and_can_be_left_out(folder, key):
+    assert psic("encode", "-m", "tiny", "--condition", key, SAMPLES / "rotated_gps.jpg", "-o", "x.psic").code == 0
+    assert metadata_in("x.psic") == (False, False)
+    assert metadata_in("x.psic", "--condition", key) == (True, True)
+    assert metadata_in("x.psic", "--condition", key, "--strip") == (False, False)
+    result = psic("decode", "x.psic", "--metadata", "-o", "x.png")
+    assert result.code == ExitCode.CONDITION
+    assert result.errors == ["psic: error: x.psic: the metadata of a sealed file need the key"]
+    assert not Path("x.png").exists()
+    assert psic("decode", "x.psic", "--metadata", "--strip").code == ExitCode.USAGE

@@ -17,6 +17,7 @@ from psic_cli.bitstream.entropy import encode_symbols
 from psic_cli.bitstream.reader import pack_varint
 from psic_cli.bitstream.refinement import CLASSES
 from psic_cli.codec import Version
+from psic_cli.icc import icc_to_payload
 from tests.vectors.sources import FACE, ICC, OWNER, SAMPLES, ramp
 
 
@@ -35,6 +36,11 @@ def with_payload(data: bytes, section: Section, payload: bytes) -> bytes:
     """The file with another payload in one of its sections; nothing is sealed anew."""
     container = unpack(data)
     return pack(Container(container.header, {**container.sections, section: payload}))
+
+
+def with_profile(data: bytes, payload: bytes) -> bytes:
+    """An open file with other bytes in its ICC section."""
+    return with_payload(data, Section.ICC, payload)
 
 
 def sealed_anew(data: bytes, inside: bytes) -> bytes:
@@ -79,6 +85,7 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
     words = parts.sections[Section.Y_PUBLIC]
     far_y = pack_varint(len(words_beyond_symbols(model))) + words_beyond_symbols(model)
     png = Image.fromarray(ramp(49, 64))
+    coded = icc_to_payload(ICC)
     return {
         "empty": Broken("no bytes at all", b"", "FormatError", "is empty"),
         "png": Broken("another kind of file", (SAMPLES / "one_pixel.png").read_bytes(), "FormatError", "not a .psic"),
@@ -86,10 +93,10 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
         "cut-in-header": Broken("eight bytes", sealed[:8], "FormatError", "damaged"),
         "trailing-byte": Broken("one byte too many", sealed + b"\0", "FormatError", "checksum"),
         "flipped-bit": Broken("one bit differs", with_bit_flipped(sealed, 200), "FormatError", "checksum"),
-        "newer-version": Broken("format version 3", sealed[:4] + b"\x03" + sealed[5:], "FormatError", "version 3"),
+        "newer-version": Broken("format version 5", sealed[:4] + b"\x05" + sealed[5:], "FormatError", "version 5"),
         "not-hardened": Broken(
             "a hardened file's version alone",
-            with_checksum(sealed[:4] + b"\x02" + sealed[5:-4]),
+            with_checksum(sealed[:4] + b"\x04" + sealed[5:-4]),
             "FormatError",
             "damaged",
         ),
@@ -143,6 +150,24 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
         "alpha-garbage": Broken(
             "alpha is no PNG", with_payload(plain, Section.ALPHA, noise(99)), "FormatError", "alpha"
         ),
+        "older-version": Broken(
+            "format version 1",
+            with_checksum(sealed[:4] + b"\x01" + sealed[5:-4]),
+            "FormatError",
+            "before the first release",
+        ),
+        "profile-garbage": Broken("no zlib stream", with_profile(plain, b"\x63" + noise(99)), "FormatError", "profile"),
+        "profile-cut": Broken("its profile is cut", with_profile(plain, coded[:-5]), "FormatError", "profile"),
+        "profile-longer": Broken("bytes behind it", with_profile(plain, coded + b"\0"), "FormatError", "profile"),
+        "profile-bomb": Broken(
+            "says 9 bytes, unpacks to 16 million",
+            with_profile(plain, b"\x09" + zlib.compress(bytes(2**24), 9)),
+            "FormatError",
+            "another size",
+        ),
+        "profile-huge": Broken(
+            "says 4 GB", with_profile(plain, pack_varint(2**32 - 1) + coded[1:]), "FormatError", "4294967295 bytes"
+        ),
         "seal-flipped": Broken(
             "a bit of the ciphertext differs",
             with_payload(sealed, Section.SEALED, with_bit_flipped(seal, 40)),
@@ -164,7 +189,7 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
         ),
         "public-changed": Broken(
             "the public part was changed after sealing",
-            with_payload(sealed, Section.ICC, ICC),
+            with_payload(sealed, Section.ICC, coded),
             "FormatError",
             "changed after sealing",
             full,

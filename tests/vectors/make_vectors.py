@@ -33,6 +33,7 @@ from psic_cli.bitstream.entropy import encode_symbols
 from psic_cli.bitstream.header import Header
 from psic_cli.bitstream.reader import pack_varint
 from psic_cli.codec import Version
+from psic_cli.icc import standard_srgb
 from psic_cli.networks.context_model import STEPS, turns
 from psic_cli.picture import Picture
 from tests.vectors.damage import broken_files, with_checksum, with_section
@@ -96,7 +97,9 @@ def record(name: str, data: bytes, about: str) -> dict[str, Any]:
         picture = codec.decode(data, OWNER, version=version, precision="float32")
         save_picture(picture, HERE / "files" / f"{name}.{version.value}.png")
         entry[version.value] = {"grey": picture.grey} | {
-            key: value.hex() for key in ("icc", "exif", "xmp") if (value := getattr(picture, key)) is not None
+            key: "sRGB" if value == standard_srgb() else value.hex()
+            for key in ("icc", "exif", "xmp")
+            if (value := getattr(picture, key)) is not None
         }
     return entry
 

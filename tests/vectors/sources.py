@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from psic_cli.icc import standard_srgb
 from psic_cli.picture import Picture
 
 HERE = Path(__file__).parent
@@ -68,6 +69,9 @@ SOURCES = {
         "all sections of an open file",
         Picture(np.repeat(FACE[:16, :20, :1], 3, axis=2), ramp(16, 20), True, ICC, EXIF, XMP),
         sealed=False,
+    ),
+    "srgb-profile": Source(
+        "the standard sRGB profile, which costs no bytes", Picture(FACE[:16, :16], icc=standard_srgb())
     ),
     "hardened": Source("the protected picture itself is public", Picture(FACE), hardened=True),
     "large": Source("a shield drawn on a thumbnail", Picture(squares(65, 5)[:323])),
