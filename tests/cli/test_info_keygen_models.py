@@ -47,11 +47,11 @@ def test_info_tells_a_hardened_file_from_others(folder, sealed, photo, key):
     assert "50 of 100, 35 without the key" in text
     assert "it is hardened" in text
     facts = json.loads(psic("info", "--json", "--symbols", "--condition", key, "hard.psic"))
-    assert (facts["format_version"], facts["hardened"], facts["public_quality"]) == (2, True, 35)
+    assert (facts["format_version"], facts["hardened"], facts["public_quality"]) == (4, True, 35)
     assert [section["name"] for section in facts["sealed_sections"]] == ["refinement"]
     assert set(facts["symbols"]) == {"z", "y_public", "refinement"}
     facts = json.loads(psic("info", "--json", sealed))
-    assert (facts["format_version"], facts["hardened"], facts["public_quality"]) == (1, False, 50)
+    assert (facts["format_version"], facts["hardened"], facts["public_quality"]) == (3, False, 50)
 
 
 def test_info_reads_a_pipe_and_several_files(sealed, unsealed):
