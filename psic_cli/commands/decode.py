@@ -99,7 +99,7 @@ def decode(
     """
     from psic_cli import zoo
     from psic_cli.bitstream import container
-    from psic_cli.shell import batch, conditions, pictures, streams, worklist
+    from psic_cli.shell import batch, conditions, opening, pictures, streams, worklist
 
     if full and condition is not None:
         raise UsageError("--full and --condition contradict each other", "--full is for your own key")
@@ -127,7 +127,7 @@ def decode(
                 # Everything that needs no network is refused before the seconds that loading one takes.
                 header = container.unpack(source).header
                 outcome.width, outcome.height = header.width, header.height
-                pictures.check_pixels(header.width, header.height, max_pixels)
+                opening.check_pixels(header.width, header.height, max_pixels)
                 if audience is Audience.MACHINE and key is None and header.sealed:
                     message = "the machine version of a sealed file needs the key"
                     raise ConditionError(message, "name it with --condition FILE, or use --full for your own key")

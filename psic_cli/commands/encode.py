@@ -97,7 +97,7 @@ def encode(
     names another file, a folder, or - for standard output. Without INPUT, a picture piped in goes out as a .psic file.
     """
     from psic_cli import zoo
-    from psic_cli.shell import batch, conditions, pictures, streams, worklist
+    from psic_cli.shell import batch, conditions, opening, pictures, streams, worklist
 
     if open_ and condition is not None:
         raise UsageError("--open and --condition contradict each other", "an open file is sealed with no key")
@@ -105,7 +105,7 @@ def encode(
         raise UsageError("--open and --hardened contradict each other", "an open file keeps nothing from anybody")
     percent = options.percent(strength)
     rules = batch.Rules(force, skip_existing, jobs, report)
-    kind = worklist.Kind("encode", "pictures", "a .psic file", pictures.PICTURE_SUFFIXES, ".psic")
+    kind = worklist.Kind("encode", "pictures", "a .psic file", opening.picture_suffixes(), ".psic")
 
     with streams.claim_streams() as standard:
         operands = inputs or []

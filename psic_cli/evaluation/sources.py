@@ -11,7 +11,8 @@ from pathlib import Path
 
 from psic_cli.errors import InputError
 from psic_cli.picture import Pixels
-from psic_cli.shell.pictures import DEFAULT_MAX_PIXELS, PICTURE_SUFFIXES, read_picture
+from psic_cli.shell.opening import DEFAULT_MAX_PIXELS, picture_suffixes
+from psic_cli.shell.pictures import read_picture
 from psic_cli.shell.streams import read_file
 from psic_cli.shell.terminal import name_of, with_name
 
@@ -52,7 +53,8 @@ def find_pictures(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise InputError(f"there is no folder {name_of(folder)}")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    suffixes = picture_suffixes()
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     paths = sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts))
     if not paths:
         raise InputError(f"there are no pictures in {name_of(folder)}")

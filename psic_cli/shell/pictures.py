@@ -1,61 +1,28 @@
 """Picture files to `Picture` and back: mode, depth, transparency, orientation and metadata are decided here, one by
 one.
 
-This is the boundary that owns Pillow: whatever it raises becomes one line for people. Start with `read_picture` and
-`write_picture`; both work on bytes, so that a pipe is as good as a file.
+Start with `read_picture` and `write_picture`; both work on bytes, so that a pipe is as good as a file.
 """
 
-import contextlib
 import io
-from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from psic_cli.errors import InputError, OutputError
 from psic_cli.picture import Picture
 from psic_cli.shell.metadata import EXIF_PREFIX, raw_profile, tiff_exif, upright_exif, upright_xmp
-
-# Our own limit is checked before any pixel is decoded, with the option that raises it in the message; Pillow's would
-# warn first.
-Image.MAX_IMAGE_PIXELS = None
-
-DEFAULT_MAX_PIXELS = 200_000_000
-
-# Formats that need another program (EPS runs Ghostscript), that Pillow only recognises, or that are ours.
-_NOT_TAKEN = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PSIC", "WMF"})
-
-# What is taken from a folder; a file named on the command line is judged by its content instead.
-PICTURE_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("apng", "avif", "bmp", "dib", "gif", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpg", "pbm", "pcx", "pgm", "png"),
-        *("pnm", "ppm", "qoi", "tga", "tif", "tiff", "webp"),
-    )
-)
+from psic_cli.shell.opening import DEFAULT_MAX_PIXELS, Warn, open_image, translated
 
 _JPEG_SIDE = 65500
 _WEBP_SIDE = 16383
 # Two application segments of 64 kB, less their own headers: more does not fit a JPEG file.
 _JPEG_SEGMENT = 65533 - 30
 
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"GIF8", "GIF"),
-    (b"RIFF", "WebP"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-    (b"\x00\x00\x00\x0cjP", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-)
-
 _PNG_END = b"IEND\xaeB`\x82"
-
-Warn = Callable[[str], None]
 
 
 class PictureFormat(str, Enum):
@@ -104,9 +71,8 @@ def read_picture(
     Raises `InputError` for a foreign, damaged, truncated or empty file and for more than `max_pixels`.
     """
     warn = warn or (lambda text: None)
-    image = _open(data)
-    check_pixels(image.width, image.height, max_pixels)
-    with _translated(data):
+    image = open_image(data, max_pixels, warn)
+    with translated(data):
         kind = image.format or "?"
         if kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF") and getattr(image, "n_frames", 1) > 1:
             warn(f"only the first of {getattr(image, 'n_frames', 1)} frames is kept")
@@ -123,14 +89,6 @@ def read_picture(
     if alpha is not None and bool((alpha == 255).all()):
         alpha = None  # an alpha channel that says nothing is not worth its bytes
     return Picture(_own(rgb), None if alpha is None else _own(alpha), grey, icc, exif, xmp)
-
-
-def check_pixels(width: int, height: int, limit: int) -> None:
-    """`InputError` for a picture of more pixels than the user allows: asked before any of them is decoded."""
-    pixels = width * height
-    if pixels > limit:
-        message = f"the picture has {width} x {height} = {pixels} pixels, more than the limit of {limit}"
-        raise InputError(message, f"--max-pixels {pixels} takes it, if there is memory enough")
 
 
 def write_picture(picture: Picture, kind: PictureFormat, *, warn: Warn | None = None) -> bytes:
@@ -168,47 +126,6 @@ def write_picture(picture: Picture, kind: PictureFormat, *, warn: Warn | None = 
 
 
 # Reading
-
-
-def _open(data: bytes) -> Image.Image:
-    if not data:
-        raise InputError("the picture is empty: it has no bytes")
-    if data.startswith(b"\x8fPS\n"):
-        raise InputError("this is already a .psic file", "to get the picture out of it, use: psic decode")
-    Image.init()
-    kinds = [kind for kind in Image.ID if kind not in _NOT_TAKEN]
-    with _translated(data):
-        return Image.open(io.BytesIO(data), formats=kinds)
-
-
-@contextlib.contextmanager
-def _translated(data: bytes) -> Any:
-    """Turn whatever Pillow raises on foreign or damaged bytes into `InputError`: its readers raise nearly anything."""
-    try:
-        yield
-    except (InputError, MemoryError):
-        raise
-    except UnidentifiedImageError as error:
-        raise _unidentified(data) from error
-    except Exception as error:
-        text = str(error)
-        if isinstance(error, EOFError) or any(
-            word in text.lower() for word in ("truncated", "not enough", "end of file")
-        ):
-            raise InputError("the picture ends too early") from error
-        detail = " ".join(text.split()) or type(error).__name__
-        raise InputError(f"the picture is damaged or of an unknown kind ({detail})") from error
-
-
-def _unidentified(data: bytes) -> InputError:
-    for signature, kind in _SIGNATURES:
-        if data.startswith(signature[:4]):
-            return InputError(f"the {kind} picture is damaged or ends too early: its header cannot be read")
-    start = "".join(chr(byte) if 0x20 < byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02x}" for byte in data[:4])
-    hint = "psic reads PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000 and more"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-        hint = "HEIC is not supported: save it as JPEG or PNG first"
-    return InputError(f'this is not a picture psic can read (it starts with "{start}")', hint)
 
 
 def _exif_of(image: Image.Image) -> bytes | None:

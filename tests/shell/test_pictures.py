@@ -248,7 +248,6 @@ def test_any_bytes_are_refused_in_one_line(data):
     [
         (b"", "is empty"),
         (b"%PDF-1.7 ", 'starts with "%PDF"'),
-        (b"\0\0\0\x20ftypheic" + bytes(50), "starts with"),
         (b"\x8fPS\n\x01" + bytes(50), "already a .psic file"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "starts with"),
         (b"\x89PNG\r\n\x1a\n", "header cannot be read"),
@@ -257,12 +256,6 @@ def test_any_bytes_are_refused_in_one_line(data):
 def test_foreign_files_are_named_for_what_they_are(data, words):
     with pytest.raises(InputError, match=words):
         read_picture(data)
-
-
-def test_heic_says_what_to_do():
-    with pytest.raises(InputError) as caught:
-        read_picture(b"\0\0\0\x20ftypheic" + bytes(50))
-    assert "HEIC" in str(caught.value.hint)
 
 
 def test_a_bomb_is_refused_before_it_is_decoded():
