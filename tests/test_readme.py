@@ -7,11 +7,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from psic_cli import keys, pillow_plugin
 from psic_cli.shell.exit_codes import ExitCode
 
 ROOT = Path(__file__).parent.parent
@@ -47,6 +49,19 @@ def test_every_command_in_the_readme_runs(readers_folder):
     assert done.returncode == 0, done.stderr
     for name in re.findall(r"(?:-o |> )(\S+)", "\n".join(COMMANDS)):
         assert (readers_folder / name).exists(), name
+
+
+def test_the_python_in_the_readme_runs(readers_folder):
+    block = re.search(r"(?:^    .*\n|^\n)+", README[README.index("    from PIL import Image") :], re.MULTILINE)
+    assert block is not None
+    keys.create_key_file(readers_folder / "shared.key")
+    (readers_folder / "holiday.jpg").rename("photo.jpg")
+    with Image.open("photo.jpg") as photo:
+        pillow_plugin.register()
+        photo.save("photo.psic", open=True)
+    exec(textwrap.dedent(block[0]), {})
+    with Image.open("photo.psic") as saved:
+        assert saved.info["psic_sealed"]
 
 
 def test_the_exit_code_table_is_the_real_one():

@@ -14,9 +14,6 @@ from PIL import Image, UnidentifiedImageError
 from psic_cli.errors import InputError
 from psic_cli.shell import plugins
 
-# Our own limit is checked before any pixel is decoded, with the option that raises it in the message; Pillow's would
-# warn first.
-Image.MAX_IMAGE_PIXELS = None
 DEFAULT_MAX_PIXELS = 200_000_000
 
 # Formats that need another program (EPS runs Ghostscript), that Pillow only recognises, or that are ours.
@@ -58,6 +55,9 @@ def open_image(data: bytes, max_pixels: int, warn: Warn) -> Image.Image:
         raise InputError("the picture is empty: it has no bytes")
     if data.startswith(b"\x8fPS\n"):
         raise InputError("this is already a .psic file", "to get the picture out of it, use: psic decode")
+    # Our own limit is checked before any pixel is decoded, with the option that raises it in the message; Pillow's
+    # would warn first. Not set on import: a program that only saves .psic files keeps Pillow's.
+    Image.MAX_IMAGE_PIXELS = None
     with translated(data):
         plugin = plugins.plugin_for(data)
         if plugin is not None:

@@ -79,13 +79,22 @@ def read_picture(
         image.load()
         if kind == "PNG" and _PNG_END not in data:
             raise InputError("the picture ends too early")  # the pixels may be there, what follows them is not
-        # All metadata is known only now: PNG may carry it behind the pixels.
-        info = image.info
-        exif = None if strip else _exif_of(image)
-        xmp = None if strip else _xmp_of(info)
-        icc = info.get("icc_profile") or None
-        upright = ImageOps.exif_transpose(image)
-        rgb, alpha, grey, icc = _pixels(upright, kind, icc, warn)
+        # Only a loaded image has all its metadata: PNG may carry it behind the pixels.
+        return picture_of(image, strip=strip, warn=warn)
+
+
+def picture_of(image: Image.Image, *, strip: bool = False, warn: Warn | None = None) -> Picture:
+    """A loaded image of Pillow, of any mode, upright and in 8 bits; its metadata is what `image.info` holds.
+
+    strip, warn: as in `read_picture`. Raises `InputError` for colours that cannot be converted.
+    """
+    warn = warn or (lambda text: None)
+    info = image.info
+    exif = None if strip else _exif_of(image)
+    xmp = None if strip else _xmp_of(info)
+    icc = info.get("icc_profile") or None
+    upright = ImageOps.exif_transpose(image)
+    rgb, alpha, grey, icc = _pixels(upright, image.format or "?", icc, warn)
     if alpha is not None and bool((alpha == 255).all()):
         alpha = None  # an alpha channel that says nothing is not worth its bytes
     return Picture(_own(rgb), None if alpha is None else _own(alpha), grey, icc, exif, xmp)
