@@ -10,12 +10,13 @@ from PIL import AvifImagePlugin, Image
 
 from psic_cli import keys
 from psic_cli.errors import UsageError
+from psic_cli.evaluation.best_settings import BEST
 from psic_cli.picture import Picture, Pixels
 
 if TYPE_CHECKING:
     from psic_cli.zoo import Model
 
-PSIC = "psic"
+PSIC, PSIC_PROTECTED = "psic", "psic-protected"
 PILLOW = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}  # and the names that Pillow gives them
 NETWORKS = ("bmshj2018-hyperprior", "mbt2018-mean", "cheng2020-anchor", "psic-release-size")
 PEERS = (*PILLOW, *NETWORKS)
@@ -49,12 +50,15 @@ def check_names(names: list[str]) -> list[str]:
 
 
 class PsicCodec:
-    """psic with one model and quality: sealed files, decoded in full (the version that reads most of a file)."""
+    """psic with one model and quality: sealed files, decoded in full, which reads most of a file, or protected, which
+    is what everybody does.
+    """
 
-    name = PSIC
-
-    def __init__(self, model: Model, quality: int, secret: bytes = bytes(keys.SECRET_BYTES)) -> None:
+    def __init__(
+        self, model: Model, quality: int, secret: bytes = bytes(keys.SECRET_BYTES), protected: bool = False
+    ) -> None:
         self.model, self.quality, self.secret = model, quality, secret
+        self.name = PSIC_PROTECTED if protected else PSIC
 
     @property
     def setting(self) -> str:
@@ -68,16 +72,17 @@ class PsicCodec:
     def decode(self, data: bytes) -> Pixels:
         from psic_cli import codec
 
-        version, device = codec.Version.FULL, self.model.device
+        version = codec.Version.FULL if self.name == PSIC else codec.Version.PROTECTED
+        device = self.model.device
         return codec.decode(data, self.secret, version=version, device=device, max_pixels=2**40).rgb
 
 
 class PillowCodec:
-    """A codec of Pillow with its default settings but for quality (1..95) and, where it has any, threads."""
+    """A codec of Pillow in its best settings. quality: 1..95. threads: of a codec that has any."""
 
     def __init__(self, name: str, quality: int, threads: int) -> None:
         self.name, self.quality = name, quality
-        self._options = {"max_threads": threads} if name == "avif" else {}
+        self._options = BEST[name] | ({"max_threads": threads} if name == "avif" else {})
         if name == "avif":
             AvifImagePlugin.DEFAULT_MAX_THREADS = threads  # of decoders: Pillow knows no other way
 

@@ -16,6 +16,7 @@ from psic_cli.benchmark.contenders import (
     NETWORKS,
     PILLOW,
     PSIC,
+    PSIC_PROTECTED,
     Contender,
     PillowCodec,
     PsicCodec,
@@ -65,11 +66,12 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.psic = PsicCodec(self.setup.model, self.setup.quality)
+        self.protected = PsicCodec(self.setup.model, self.setup.quality, protected=True)
         self.networks = {name: _network(name, self.setup.model) for name in self.setup.peers if name in NETWORKS}
 
     @property
     def steps_per_size(self) -> int:
-        return (1 + len(self.setup.peers)) * (1 + self.setup.repeat)
+        return (2 + len(self.setup.peers)) * (1 + self.setup.repeat)
 
     @property
     def steps_of_start_up(self) -> int:
@@ -79,7 +81,7 @@ class Bench:
         """What every network computes; counting it warms them up."""
         for network in self.networks.values():
             network.prepare(PROBE_SIDE, PROBE_SIDE, PROBE_BITS)
-        own = {PSIC: count_cost(self.psic, self.setup.model.network)}
+        own = {codec.name: count_cost(codec, codec.model.network) for codec in (self.psic, self.protected)}
         return own | {name: count_cost(codec, codec.network) for name, codec in self.networks.items()}
 
     def one_size(self, rgb: Pixels) -> OneSize:
@@ -89,18 +91,18 @@ class Bench:
         """
         height, width = rgb.shape[:2]
         bits = 8 * len(self.psic.encode(rgb))
-        peaks: dict[str, tuple[Spent, Spent]] = {}
+        peaks: dict[str, tuple[Spent | None, Spent]] = {}
         contenders: dict[str, Contender] = {}
         with tempfile.TemporaryDirectory(prefix="psic-bench-") as name_of_folder:
             folder = Path(name_of_folder)
             keys.create_key_file(folder / KEY)
             Image.fromarray(rgb).save(folder / "picture.png", compress_level=1)
-            for name in (PSIC, *self.setup.peers):
+            for name in (PSIC, PSIC_PROTECTED, *self.setup.peers):
                 try:
                     contenders[name] = self._contender(name, rgb, bits)
                     peaks[name] = self._in_processes(contenders[name], folder, (height, width, bits))
                 except CommandFailed as error:
-                    if name == PSIC:
+                    if name in (PSIC, PSIC_PROTECTED):
                         raise
                     if isinstance(error, TookTooLong):
                         self.too_slow.add(name)
@@ -119,7 +121,7 @@ class Bench:
             commands = {
                 "python, doing nothing": ["-c", "pass"],
                 "psic --help": ["-m", "psic_cli", "--help"],
-                "psic decode, 95 x 63 pixels": self._command(self.psic, "decode", folder, (0, 0, 0)),
+                "psic decode, 95 x 63 pixels": self._command(self.protected, "decode", folder, (0, 0, 0)),
                 "import torch": ["-c", "import torch"],
                 "import psic_cli.codec": ["-c", "import psic_cli.codec"],
             }
@@ -134,8 +136,8 @@ class Bench:
 
     def _contender(self, name: str, rgb: Pixels, bits: int) -> Contender:
         """Ready for one picture. A codec of Pillow gets the quality at which its files are about as large as psic's."""
-        if name == PSIC:
-            return self.psic
+        if name in (PSIC, PSIC_PROTECTED):
+            return self.psic if name == PSIC else self.protected
         if name in self.too_slow:
             raise CommandFailed("took too long on a smaller picture")
         if name in PILLOW:
@@ -145,41 +147,42 @@ class Bench:
         self.networks[name].prepare(height, width, bits)
         return self.networks[name]
 
-    def _in_processes(self, contender: Contender, folder: Path, shape: tuple[int, int, int]) -> tuple[Spent, Spent]:
-        """What encoding and decoding take from file to file."""
-        encode, decode = (
-            measure(
-                self._command(contender, step, folder, shape),
-                self.setup.threads,
-                0.0 if contender is self.psic else self.setup.limit_seconds,
-            )
-            for step in ("encode", "decode")
-        )
-        return encode, decode
+    def _in_processes(
+        self, contender: Contender, folder: Path, shape: tuple[int, int, int]
+    ) -> tuple[Spent | None, Spent]:
+        """What encoding and decoding take from file to file. Protected is decoded what psic has encoded before."""
+        limit = 0.0 if contender in (self.psic, self.protected) else self.setup.limit_seconds
+        steps = ("decode",) if contender is self.protected else ("encode", "decode")
+        spent = [measure(self._command(contender, step, folder, shape), self.setup.threads, limit) for step in steps]
+        return (None if contender is self.protected else spent[0]), spent[-1]
 
     def _command(self, contender: Contender, step: str, folder: Path, shape: tuple[int, int, int]) -> list[str]:
         """What Python is to run: psic's own command, or `once` for the others. shape: height, width, bits."""
         coded = folder / "coded"
         source, destination = (folder / "picture.png", coded) if step == "encode" else (coded, folder / "decoded.png")
-        if contender is not self.psic:
+        if contender not in (self.psic, self.protected):
             words = [step, contender.name, contender.setting, self.setup.threads, source, destination, *shape]
             return ["-m", f"{__package__}.once", *map(str, words)]
-        options = ["--force", "--quiet", "--device", self.setup.model.device, "--condition", str(folder / KEY)]
+        options = ["--force", "--quiet", "--device", self.setup.model.device]
+        if contender is self.psic:
+            options += ["--condition", str(folder / KEY)]
         if step == "encode":
             options += ["-q", str(self.setup.quality), "-m", self.setup.model.card.name]
         return ["-m", "psic_cli", step, *options, str(source), "-o", str(destination)]
 
     def _in_turns(
-        self, contenders: dict[str, Contender], peaks: dict[str, tuple[Spent, Spent]], rgb: Pixels
+        self, contenders: dict[str, Contender], peaks: dict[str, tuple[Spent | None, Spent]], rgb: Pixels
     ) -> list[Row]:
         """Repetitions of (psic, peer 1, peer 2, ...): what else the machine does falls on all of them."""
         encodes: dict[str, list[Lap]] = {name: [] for name in contenders}
         decodes: dict[str, list[Lap]] = {name: [] for name in contenders}
         sizes: dict[str, int] = {}
         for _ in range(self.setup.repeat):
+            data = b""
             for name, contender in contenders.items():
-                data, lap = _timed(lambda codec=contender: codec.encode(rgb))  # type: ignore[misc]
-                encodes[name].append(lap)
+                if contender is not self.protected:  # which comes after psic, and takes its file
+                    data, lap = _timed(lambda codec=contender: codec.encode(rgb))  # type: ignore[misc]
+                    encodes[name].append(lap)
                 _, lap = _timed(lambda codec=contender, data=data: codec.decode(data))  # type: ignore[misc]
                 decodes[name].append(lap)
                 sizes[name] = len(data)
@@ -189,12 +192,12 @@ class Bench:
                 name=name,
                 setting=contender.setting,
                 bpp=8 * sizes[name] / (rgb.shape[0] * rgb.shape[1]),
-                encode=timing(encodes[name], encodes[PSIC]),
+                encode=timing(encodes[name], encodes[PSIC]) if encodes[name] else None,
                 decode=timing(decodes[name], decodes[PSIC]),
-                encode_peak_bytes=peaks[name][0].peak_bytes,
-                decode_peak_bytes=peaks[name][1].peak_bytes,
+                encode_peak_bytes=None if encoded is None else encoded.peak_bytes,
+                decode_peak_bytes=decoded.peak_bytes,
             )
-            for name, contender in contenders.items()
+            for (name, contender), (encoded, decoded) in zip(contenders.items(), peaks.values(), strict=True)
         ]
 
 

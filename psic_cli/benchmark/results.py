@@ -35,12 +35,13 @@ class Row:
     """One codec on one picture. setting: a quality, or the precision of a network. bpp: bits per pixel of its file.
 
     The peaks are those of a fresh process that reads one file and writes another; None where the system does not tell.
+    encode is None where another row has it: the protected version is decoded of the same files as the full one.
     """
 
     name: str
     setting: str
     bpp: float
-    encode: Timing
+    encode: Timing | None
     decode: Timing
     encode_peak_bytes: int | None
     decode_peak_bytes: int | None

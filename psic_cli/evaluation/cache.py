@@ -32,7 +32,10 @@ _DIGEST_BYTES = 32
 _PACKAGES = ("torch", "numpy", "pillow", "pillow-jxl-plugin", "timm", "open_clip_torch")
 # What figures come from. Reports and commands may change without making a cache worthless.
 _CODE = ("codec.py", "bitstream/*.py", "networks/*.py", "vlp/*.py")
-_EVALUATION_CODE = ("attacks", "cache", "coding", "metrics", "ms_ssim", "peers", "rate_distortion", "seeing", "unseen")
+_EVALUATION_CODE = (
+    *("attacks", "best_settings", "cache", "coding", "metrics", "ms_ssim", "peers", "rate_distortion", "seeing"),
+    "unseen",
+)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Other codecs on the same pictures in the same run: those of Pillow and its plug-ins, with their default settings."""
+"""Other codecs on the same pictures in the same run: those of Pillow and its plug-ins, in their best settings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PIL import Image, features
 
 from psic_cli.errors import InputError, UsageError
 from psic_cli.evaluation import ms_ssim
+from psic_cli.evaluation.best_settings import BEST
 from psic_cli.evaluation.cache import Cache, Entry, picture_hash
 from psic_cli.evaluation.metrics import psnr
 from psic_cli.picture import Pixels
@@ -20,15 +21,20 @@ from psic_cli.picture import Pixels
 
 @dataclass(frozen=True)
 class Peer:
-    """A codec of Pillow. feature: what Pillow calls it. settings: of each point of its curve, as `Image.save` takes
-    them. plugin: the module that brings it, where Pillow itself does not.
+    """A codec of Pillow. feature: what Pillow calls it. points: what makes each point of its curve, as `Image.save`
+    takes it, beside the settings that are best for it. plugin: the module that brings it, where Pillow does not.
     """
 
     name: str
     format: str
     feature: str
-    settings: tuple[dict[str, Any], ...]
+    points: tuple[dict[str, Any], ...]
     plugin: str | None = None
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """Of each point, all that `Image.save` is given."""
+        return [BEST[self.name] | point for point in self.points]
 
 
 @dataclass(frozen=True)

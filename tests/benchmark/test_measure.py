@@ -1,18 +1,21 @@
 """Turns, ratios and what is left out."""
 
 import dataclasses
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from psic_cli import zoo
+from psic_cli import codec, zoo
 from psic_cli.benchmark import measure, report
 from psic_cli.benchmark.contenders import PillowCodec, PsicCodec, check_names, quality_near
 from psic_cli.benchmark.pictures import made_picture
 from psic_cli.benchmark.processes import CommandFailed, Spent, TookTooLong
 from psic_cli.benchmark.results import Lap, Results, Skipped, spread, timing
 from psic_cli.errors import UsageError
+from psic_cli.evaluation import peers
 
 
 @pytest.fixture
@@ -55,18 +58,53 @@ def test_codecs_take_turns_and_what_takes_too_long_is_not_tried_again(setup, mon
         monkeypatch.setattr(kind, "encode", noting(kind.encode))
     first = bench.one_size(made_picture(0.002))
     assert calls[-4:] == ["psic", "jpeg"] * 2
-    assert [row.name for row in first.rows] == ["psic", "jpeg"]
-    assert dataclasses.astuple(first.rows[0].encode.ratio) == (1.0, 1.0, 1.0)
-    assert first.rows[1].encode_peak_bytes == 1000
+    assert [row.name for row in first.rows] == ["psic", "psic-protected", "jpeg"]
+    own, protected, jpeg = first.rows
+    assert own.encode is not None
+    assert dataclasses.astuple(own.encode.ratio) == (1.0, 1.0, 1.0)
+    assert (protected.encode, protected.encode_peak_bytes, protected.bpp) == (None, None, own.bpp)
+    assert (protected.decode_peak_bytes, jpeg.encode_peak_bytes) == (1000, 1000)
     bench.one_size(made_picture(0.003))
     assert [one.reason for one in skipped] == ["takes longer than 60 s", "took too long on a smaller picture"]
     assert len(steps) == 2 * bench.steps_per_size
 
     results = Results({"processor": "x", "cores": 1, "threads": 1, "picture": "y"}, sizes=[first], skipped=skipped)
-    assert json.loads(report.to_json(results))["sizes"][0]["rows"][1]["name"] == "jpeg"
+    assert json.loads(report.to_json(results))["sizes"][0]["rows"][2]["name"] == "jpeg"
     text = report.to_text(results)
     assert "left out: webp at 55 x 37: takes longer than 60 s" in text
     assert all(len(line) <= 120 for line in text.splitlines())
+
+
+def test_psic_is_decoded_in_full_and_protected(setup, monkeypatch):
+    commands: list[list[str]] = []
+
+    def spend(command, threads, limit_seconds=0.0):
+        commands.append(command)
+        return Spent(1.0, 1.0, 1000)
+
+    monkeypatch.setattr(measure, "measure", spend)
+    bench = measure.Bench(dataclasses.replace(setup, peers=[]))
+    rgb = made_picture(0.002)
+    assert len(bench.one_size(rgb).rows) == 2
+    steps = [(command[2], "--condition" in command) for command in commands]
+    assert steps == [("encode", True), ("decode", True), ("decode", False)]
+    data = bench.psic.encode(rgb)
+    expected = [codec.decode(data, bytes(32), version=v).rgb for v in (codec.Version.FULL, codec.Version.PROTECTED)]
+    for contender, decoded in zip((bench.psic, bench.protected), expected, strict=True):
+        assert (contender.decode(data) == decoded).all()
+
+
+@pytest.mark.parametrize("name", ["jpeg", "webp", "avif"])
+def test_codecs_of_pillow_are_timed_in_the_settings_that_they_are_compared_in(name):
+    rgb = made_picture(0.006)
+    try:
+        (peer,) = peers.find_peers(check_names([name]))
+    except UsageError as error:
+        pytest.skip(str(error))
+    stream = io.BytesIO()
+    settings = next(settings for settings in peer.settings if settings["quality"] == 50)
+    Image.fromarray(rgb).save(stream, peer.format, **settings)
+    assert PillowCodec(name, 50, 1).encode(rgb) == stream.getvalue()
 
 
 def test_a_failure_of_psic_itself_is_not_passed_over(setup, monkeypatch):

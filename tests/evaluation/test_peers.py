@@ -1,10 +1,26 @@
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from psic_cli.errors import InputError, UsageError
-from psic_cli.evaluation import peers
+from psic_cli.evaluation import bd_rate, peers
+from tests.cli.run import ROOT
 from tests.evaluation.conftest import known, picture
+
+
+class WithDefaults(peers.Peer):
+    """A codec as Pillow uses it unless told otherwise."""
+
+    @property
+    def settings(self):
+        return list(self.points)
+
+
+def curve(rgb, peer):
+    points = peers.measure("a.png", rgb, peer)
+    return bd_rate.Curve(np.array([p.bpp for p in points]), np.array([p.psnr for p in points]))
 
 
 def test_an_unknown_peer_is_refused():
@@ -31,6 +47,19 @@ def test_a_peer_gives_a_curve_that_rises(name):
     assert points[0].bpp < points[-1].bpp
     assert points[0].psnr < points[-1].psnr
     assert known(points[0].ms_ssim) < known(points[-1].ms_ssim) <= 1
+
+
+@pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "jpeg2000"])
+def test_a_peer_is_better_on_a_photo_than_with_the_defaults_of_pillow(name):
+    with Image.open(ROOT / "sample_images" / "coffee.png") as photo:
+        rgb = np.asarray(photo.convert("RGB").crop((100, 50, 420, 290)))
+    try:
+        (peer,) = peers.find_peers([name])
+    except UsageError as error:
+        pytest.skip(str(error))
+    found = bd_rate.bd_rate(curve(rgb, WithDefaults(**vars(peer))), curve(rgb, peer))
+    assert found is not None
+    assert found[0] < -1.5  # percent
 
 
 def test_small_pictures_have_no_ms_ssim():
