@@ -95,7 +95,7 @@ def decode(
 
     INPUT is a .psic file, a folder (with -r), or - for standard input. photo.psic becomes photo.png beside it, unless
     -o names another file, a folder, or - for standard output. Without INPUT, a .psic file piped in goes out as a
-    picture.
+    picture. Outputs keep the time and the permissions of their inputs.
     """
     from psic_cli import zoo
     from psic_cli.bitstream import container
@@ -107,7 +107,10 @@ def decode(
         raise UsageError("--metadata and --strip contradict each other", "use one of them")
     rules = batch.Rules(force, skip_existing, jobs, report)
     kind_of_picture = _picture_format(format_name, output, inputs or [])
-    kind = worklist.Kind("decode", ".psic files", "a picture", frozenset({".psic"}), kind_of_picture.suffix)
+    kind = worklist.Kind(
+        *("decode", ".psic files", "a picture", frozenset({".psic"}), kind_of_picture.suffix),
+        file_suffixes=pictures.WRITTEN_SUFFIXES | {".psic"},
+    )
 
     with streams.claim_streams() as standard:
         operands = inputs or []

@@ -95,9 +95,11 @@ def encode(
 
     INPUT is a picture, a folder (with -r), or - for standard input. photo.png becomes photo.psic beside it, unless -o
     names another file, a folder, or - for standard output. Without INPUT, a picture piped in goes out as a .psic file.
+    Of several pictures that would get one name the first is done and the others fail. Outputs keep the time and the
+    permissions of their inputs.
     """
     from psic_cli import zoo
-    from psic_cli.shell import batch, conditions, opening, pictures, streams, worklist
+    from psic_cli.shell import batch, conditions, opening, pictures, plugins, streams, worklist
 
     if open_ and condition is not None:
         raise UsageError("--open and --condition contradict each other", "an open file is sealed with no key")
@@ -105,7 +107,13 @@ def encode(
         raise UsageError("--open and --hardened contradict each other", "an open file keeps nothing from anybody")
     percent = options.percent(strength)
     rules = batch.Rules(force, skip_existing, jobs, report)
-    kind = worklist.Kind("encode", "pictures", "a .psic file", opening.picture_suffixes(), ".psic")
+    suffixes = opening.picture_suffixes()
+    kind = worklist.Kind(
+        *("encode", "pictures", "a .psic file", suffixes, ".psic"),
+        file_suffixes=suffixes | {".psic"},
+        missing=plugins.suffixes(installed=False),
+        missing_hint=plugins.HINT,
+    )
 
     with streams.claim_streams() as standard:
         operands = inputs or []

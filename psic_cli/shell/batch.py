@@ -138,6 +138,8 @@ def _attempt(outcome: Outcome, work: Work, rules: Rules, streams: Streams) -> Ou
     started = time.monotonic()
     outcome.lap("start")
     try:
+        if task.problem is not None:
+            raise task.problem
         if task.destination is not None and rules.skip_existing and task.destination.exists():
             outcome.skipped = True
             return outcome

@@ -55,6 +55,7 @@ _SUFFIX_FORMATS = {
     ".tiff": PictureFormat.TIFF,
     ".bmp": PictureFormat.BMP,
 }
+WRITTEN_SUFFIXES = frozenset(_SUFFIX_FORMATS)
 
 
 def format_of_suffix(suffix: str) -> PictureFormat | None:

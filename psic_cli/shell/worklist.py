@@ -1,15 +1,17 @@
 """From the words on the command line to a list of tasks: which input, which output. Nothing is read or written here.
 
 Everything that can be refused before work starts is refused here: clashes of names, outputs that are inputs, a picture
-sent to a terminal. Start with `plan`.
+sent to a terminal. In a batch what is wrong with one picture is noted in its task. Start with `plan`.
 """
 
 import os
+import stat
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from psic_cli.errors import InputError, OutputError, UsageError
+from psic_cli.errors import InputError, OutputError, PsicError, UsageError
 from psic_cli.shell.streams import STANDARD_STREAM, Streams, reason
 from psic_cli.shell.terminal import name_of, terminal
 
@@ -20,12 +22,13 @@ _STREAM_NAMES = {"/dev/stdin": STANDARD_STREAM, "/dev/stdout": STANDARD_STREAM}
 @dataclass(frozen=True)
 class Task:
     """One input and its output; None stands for standard input or output. makes_folder: the output's folder may be
-    missing.
+    missing. problem: why it cannot be done, whatever the input holds.
     """
 
     source: Path | None
     destination: Path | None
     makes_folder: bool = False
+    problem: PsicError | None = None
 
     @property
     def source_name(self) -> str:
@@ -48,13 +51,20 @@ class Worklist:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a command takes and gives: the words, the suffixes picked from folders, the suffix of derived names."""
+    """What a command takes and gives: the words, the suffixes picked from folders, the suffix of derived names.
+
+    file_suffixes: of names in -o that mean one file, whatever the number of inputs. missing: suffixes that would be
+    picked if something were installed; missing_hint says what.
+    """
 
     verb: str
     taken: str
     given: str
     suffixes: frozenset[str]
     new_suffix: str
+    file_suffixes: frozenset[str]
+    missing: frozenset[str] = frozenset()
+    missing_hint: str = ""
 
 
 def stream_name(operand: str) -> str:
@@ -81,9 +91,9 @@ def plan(
 
     No operand means standard input if that is not a terminal. A name is derived from the input's, beside it or below
     the folder `output`, where the tree below each given folder is kept. other_files: further files the command reads (a
-    key), which no output may replace.
-    Raises `UsageError` for contradictions and clashes, `InputError` for folders without input, `OutputError` for an
-    output that is also an input and for a terminal.
+    key), which no output may replace. Of several inputs with one output the first is done, the others have a problem.
+    Raises `UsageError` for contradictions, `InputError` for folders without input, `OutputError` for a terminal and,
+    where there is only one task, for its problem.
     """
     operands = [stream_name(operand) for operand in operands]
     output = None if output is None else stream_name(output)
@@ -99,10 +109,12 @@ def plan(
 
     found = _find(operands, kind, recursive)
     is_batch = len(operands) > 1 or Path(operands[0]).is_dir()
-    tasks = tuple(_file_tasks(found, output, kind, is_batch))
-    _check_inputs_kept(tasks, [name for name in other_files if name not in (None, STANDARD_STREAM)], kind)
-    _check_clashes(tasks, kind)
-    return Worklist(tasks, is_batch)
+    tasks = list(_file_tasks(found, output, kind, is_batch))
+    _note_inputs(tasks, [name for name in other_files if name not in (None, STANDARD_STREAM)], kind)
+    _note_clashes(tasks, kind)
+    if not is_batch and tasks[0].problem is not None:
+        raise tasks[0].problem
+    return Worklist(tuple(tasks), is_batch)
 
 
 def _stream_task(operands: list[str], output: str | None, kind: Kind, streams: Streams) -> Task:
@@ -129,24 +141,28 @@ class _Found:
 
 def _find(operands: list[str], kind: Kind, recursive: bool) -> list[_Found]:
     found: list[_Found] = []
-    for operand in operands:
-        path = Path(operand)
-        if path.is_dir():
-            if not recursive:
-                raise UsageError(f"{name_of(path)} is a folder", f"add -r to {kind.verb} the {kind.taken} in it")
-            inside = [_Found(file, file.relative_to(path)) for file in _walk(path, kind)]
-            if not inside:
-                raise InputError(
-                    f"there are no {kind.taken} in {name_of(path)}", f"looked for {_listed(kind.suffixes)}"
-                )
-            found += inside
-        else:
-            found.append(_Found(path, Path(path.name)))
+    left_out: Counter[str] = Counter()
+    try:
+        for operand in operands:
+            path = Path(operand)
+            if path.is_dir():
+                if not recursive:
+                    raise UsageError(f"{name_of(path)} is a folder", f"add -r to {kind.verb} the {kind.taken} in it")
+                inside = [_Found(file, file.relative_to(path)) for file in _walk(path, kind, left_out)]
+                if not inside:
+                    looked_for = f"looked for {', '.join(sorted(kind.suffixes))}"
+                    raise InputError(f"there are no {kind.taken} in {name_of(path)}", looked_for)
+                found += inside
+            else:
+                found.append(_Found(path, Path(path.name)))
+    finally:
+        _say_left_out(left_out, kind)
     unique = {os.path.abspath(item.path): item for item in reversed(found)}  # a file given twice is one picture
     return [item for item in found if unique.pop(os.path.abspath(item.path), None) is not None]
 
 
-def _walk(root: Path, kind: Kind) -> list[Path]:
+def _walk(root: Path, kind: Kind, left_out: Counter[str]) -> list[Path]:
+    """The files to take, sorted. left_out: counts the others by suffix, those aside that the command itself writes."""
     files: list[Path] = []
 
     def refuse(error: OSError) -> None:
@@ -156,13 +172,40 @@ def _walk(root: Path, kind: Kind) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(folder, name)
+            suffix = path.suffix.lower()
             if name.startswith("."):
                 continue
-            if path.suffix.lower() in kind.suffixes:
+            if special := _special(path):
+                terminal.detail(f"{name_of(path)} is left out: it is {special}")
+            elif suffix in kind.suffixes:
                 files.append(path)
             else:
                 terminal.detail(f"{name_of(path)} is left out: not one of the {kind.taken}")
+                if suffix != kind.new_suffix:
+                    left_out[suffix] += 1
     return sorted(files)
+
+
+def _special(path: Path) -> str | None:
+    """What has a name in a folder and is no file; reading it could wait for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return None  # whoever reads it says why not
+    if stat.S_ISREG(mode):
+        return None
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
+def _say_left_out(left_out: Counter[str], kind: Kind) -> None:
+    if not left_out:
+        return
+    total = left_out.total()
+    most = [f"{count} {name_of(suffix) if suffix else 'without a suffix'}" for suffix, count in left_out.most_common(6)]
+    listed = ", ".join(most) + (", ..." if len(left_out) > len(most) else "")
+    terminal.say(f"psic: {total} {'file' if total == 1 else 'files'} left out, not {kind.taken}: {listed}")
+    if left_out.keys() & kind.missing:
+        terminal.say(f"psic: hint: {kind.missing_hint}")
 
 
 def _file_tasks(found: list[_Found], output: str | None, kind: Kind, is_batch: bool) -> Iterable[Task]:
@@ -173,6 +216,12 @@ def _file_tasks(found: list[_Found], output: str | None, kind: Kind, is_batch: b
         return
     if output is not None and is_batch and Path(output).exists() and not Path(output).is_dir():
         raise UsageError(f"{name_of(output)} is not a folder", "several outputs need a folder: name one with -o")
+    names_a_file = (
+        output is not None and not _means_folder(output) and Path(output).suffix.lower() in kind.file_suffixes
+    )
+    if is_batch and names_a_file:
+        hint = "name a folder with -o; a slash at its end says that it is one"
+        raise UsageError(f"several outputs need a folder, and {name_of(output or '')} is the name of a file", hint)
     for item in found:
         derived = item.below.with_name(item.below.stem + kind.new_suffix)
         if output is None:
@@ -187,16 +236,16 @@ def _means_folder(output: str) -> bool:
     return output.endswith(("/", os.sep)) or Path(output).is_dir()
 
 
-def _check_inputs_kept(tasks: tuple[Task, ...], other_files: list[str | None], kind: Kind) -> None:
+def _note_inputs(tasks: list[Task], other_files: list[str | None], kind: Kind) -> None:
     """An output that is also an input would be replaced while, or before, it is read: never, not even with --force."""
     inputs = {known for task in tasks if (known := identity(task.source))}
     inputs |= {known for name in other_files if name is not None and (known := identity(Path(name)))}
-    for task in tasks:
+    for index, task in enumerate(tasks):
         if task.destination is not None and identity(task.destination) in inputs:
             hint = "name another output with -o"
             if task.source is not None and task.source.suffix.lower() not in kind.suffixes:
                 hint = f"{kind.verb} takes {kind.taken}; if it is one, {hint}"
-            raise OutputError(f"{task.destination_name} is also an input", hint)
+            tasks[index] = replace(task, problem=OutputError(f"{task.destination_name} is also an input", hint))
 
 
 def identity(path: Path | None) -> tuple[int, int] | None:
@@ -208,18 +257,13 @@ def identity(path: Path | None) -> tuple[int, int] | None:
     return None if status is None else (status.st_dev, status.st_ino)
 
 
-def _check_clashes(tasks: tuple[Task, ...], kind: Kind) -> None:
-    sources: dict[str, list[Task]] = {}
-    for task in tasks:
-        if task.destination is not None:
-            sources.setdefault(os.path.normcase(os.path.realpath(task.destination)), []).append(task)
-    for clash in sources.values():
-        if len(clash) > 1:
-            count = "two" if len(clash) == 2 else str(len(clash))
-            names = ", ".join(task.source_name for task in clash[:4]) + (", ..." if len(clash) > 4 else "")
-            message = f"{count} pictures would be written to {clash[0].destination_name}: {names}"
-            raise UsageError(message, f"rename one, or {kind.verb} them separately")
-
-
-def _listed(suffixes: frozenset[str]) -> str:
-    return ", ".join(sorted(suffixes))
+def _note_clashes(tasks: list[Task], kind: Kind) -> None:
+    """Of several inputs with one output the first has it, in the order of the list: the same one on every run."""
+    owners: dict[str, Task] = {}
+    for index, task in enumerate(tasks):
+        if task.destination is None or task.problem is not None:
+            continue
+        owner = owners.setdefault(os.path.normcase(os.path.realpath(task.destination)), task)
+        if owner is not task:
+            message = f"{task.source_name}: {task.destination_name} is the output of {owner.source_name}"
+            tasks[index] = replace(task, problem=OutputError(message, f"rename one, or {kind.verb} it with another -o"))

@@ -63,15 +63,6 @@ def test_a_folder_without_pictures_is_an_input_error(folder):
     assert "no pictures in empty" in result.errors[0]
 
 
-def test_two_sources_with_one_destination_are_refused_before_work_starts(folder, album):
-    (album / "x.png").write_bytes(picture_bytes())
-    result = psic(*ENCODE, "-r", "album", "-o", "out")
-    assert result.code == ExitCode.USAGE
-    assert result.errors == ["psic: error: two pictures would be written to out/x.psic: album/x.jpg, album/x.png"]
-    assert "psic: hint: rename one, or encode them separately" in result.stderr
-    assert not (folder / "out").exists()
-
-
 def test_the_same_file_twice_is_one_picture(folder, photo):
     result = psic(*ENCODE, "photo.png", "./photo.png", photo, "-o", "out")
     assert result.code == 0
