@@ -15,11 +15,14 @@ if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     signal.signal(signal.SIGTERM, _end_at_once)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, _end_at_once)
     try:
         from psic_cli.app import run
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # while Python was still importing
+        sys.stderr.write("psic: interrupted\n")
         code = 130
     code = _flush(code)
     if threading.active_count() > 1:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from psic_cli.errors import InputError, PsicError, UsageError
 from psic_cli.shell.exit_codes import ExitCode, exit_code_for
 from psic_cli.shell.report import Record, open_report
-from psic_cli.shell.streams import Streams, check_destination, make_folder, write_file
+from psic_cli.shell.streams import Streams, abandon_unfinished, check_destination, make_folder, write_file
 from psic_cli.shell.terminal import seconds_text, size_text, terminal, with_name
 from psic_cli.shell.worklist import Task, Worklist
 
@@ -41,6 +41,7 @@ class Outcome:
     laps: list[tuple[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     skipped: bool = False
+    settled: bool = False  # what became of it is known for good
     error: BaseException | None = None
 
     def lap(self, name: str) -> None:
@@ -75,14 +76,22 @@ def run(worklist: Worklist, work: Work, rules: Rules, streams: Streams, *, doing
     PARTIAL.
     """
     started = time.monotonic()
-    outcomes: list[Outcome] = []
+    outcomes = [Outcome(task) for task in worklist.tasks]
     reporting = open_report(rules.report, worklist, streams, overwrite=rules.force, append=rules.skip_existing)
     with reporting as report, terminal.progress(doing, len(worklist.tasks) if worklist.is_batch else 0) as advance:
-        for outcome in _in_order(worklist.tasks, work, rules, streams):
-            report(_record(outcome))
-            _say(outcome, worklist.is_batch)
-            advance()
-            outcomes.append(outcome)
+        reported = 0
+        try:
+            for outcome in _in_order(outcomes, work, rules, streams):
+                report(_record(outcome))
+                reported += 1
+                _say(outcome, worklist.is_batch)
+                advance()
+        except (KeyboardInterrupt, SystemExit):
+            abandon_unfinished()  # from here on no picture gets finished
+            for outcome in outcomes[reported:]:
+                if outcome.settled:
+                    report(_record(outcome))
+            raise
     if worklist.is_batch:
         return _summarise(outcomes, time.monotonic() - started)
     if outcomes[0].error is not None:
@@ -99,14 +108,12 @@ def naming(name: str) -> Iterator[None]:
         raise with_name(name, error) from error
 
 
-def _in_order(tasks: tuple[Task, ...], work: Work, rules: Rules, streams: Streams) -> Iterator[Outcome]:
-    """Outcomes in the order of the tasks, whichever of the threads is done first."""
-    jobs = min(rules.jobs, len(tasks))
-    if jobs == 1:
-        for task in tasks:
-            yield _attempt(Outcome(task), work, rules, streams)
-        return
-    places = [(Outcome(task), threading.Event()) for task in tasks]
+def _in_order(outcomes: list[Outcome], work: Work, rules: Rules, streams: Streams) -> Iterator[Outcome]:
+    """The outcomes in their order, whichever of the threads is done first.
+
+    Even one job has a thread: signals interrupt the main thread, which must not be between a file and its record then.
+    """
+    places = [(outcome, threading.Event()) for outcome in outcomes]
     waiting: queue.SimpleQueue[tuple[Outcome, threading.Event]] = queue.SimpleQueue()
     for place in places:
         waiting.put(place)
@@ -121,7 +128,7 @@ def _in_order(tasks: tuple[Task, ...], work: Work, rules: Rules, streams: Stream
             return  # nothing left to do, or told to stop before publishing a file
 
     # Daemons: after Ctrl-C nobody waits for a picture that takes minutes.
-    threads = [threading.Thread(target=labour, daemon=True) for _ in range(jobs)]
+    threads = [threading.Thread(target=labour, daemon=True) for _ in range(min(rules.jobs, len(outcomes)))]
     for thread in threads:
         thread.start()
     for outcome, done in places:
@@ -132,35 +139,39 @@ def _in_order(tasks: tuple[Task, ...], work: Work, rules: Rules, streams: Stream
         thread.join()
 
 
-def _attempt(outcome: Outcome, work: Work, rules: Rules, streams: Streams) -> Outcome:
+def _attempt(outcome: Outcome, work: Work, rules: Rules, streams: Streams) -> None:
     """Do one task from checks to output; its error is kept, except for what must end the process."""
     task = outcome.task
     started = time.monotonic()
     outcome.lap("start")
+
+    def published() -> None:
+        outcome.bytes_out, outcome.seconds = len(outcome.data), time.monotonic() - started
+        outcome.lap("write")
+        outcome.settled = True
+
     try:
         if task.problem is not None:
             raise task.problem
         if task.destination is not None and rules.skip_existing and task.destination.exists():
-            outcome.skipped = True
-            return outcome
+            outcome.skipped = outcome.settled = True
+            return
         if task.destination is not None and not (task.makes_folder and not task.destination.parent.exists()):
             check_destination(task.destination, overwrite=rules.force)  # before minutes of work
         work(outcome)
         if task.destination is None:
             streams.write(outcome.data)
+            published()
         else:
             if task.makes_folder:
                 make_folder(task.destination.parent)
-            write_file(task.destination, outcome.data, overwrite=rules.force)
-        outcome.bytes_out = len(outcome.data)
-        outcome.lap("write")
+            write_file(task.destination, outcome.data, overwrite=rules.force, like=task.source, published=published)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # PanicException of a Rust library is no Exception
         outcome.error = _out_of_memory(error, task)
+        outcome.settled = True
     outcome.data = b""  # a thousand outcomes must not keep a thousand pictures
-    outcome.seconds = time.monotonic() - started
-    return outcome
 
 
 def _out_of_memory(error: BaseException, task: Task) -> BaseException:

@@ -14,11 +14,12 @@ import select
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from psic_cli import keys
 from psic_cli.errors import InputError, OutputError, PsicError
+from psic_cli.shell import access
 from psic_cli.shell.terminal import name_of
 
 # Larger inputs are mistakes (a device, a film): 200 million pixels of 16-bit RGBA are 1.6 GB.
@@ -160,19 +161,30 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"cannot make the folder {name_of(path)}: {reason(error)}") from error
 
 
-def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
+def write_file(
+    path: Path,
+    data: bytes,
+    *,
+    overwrite: bool,
+    like: Path | None = None,
+    published: Callable[[], None] = lambda: None,
+) -> None:
     """Write a file whole or not at all; devices and pipes are written through. `OutputError` says which file and why
     not.
 
     Without `overwrite` an existing file is kept even if it appears at the last moment. With it a symbolic link stays a
-    link and a replaced file keeps its permissions.
+    link and a replaced file keeps its permissions. like: the file that this one is made from: it gives the modification
+    time, and who could not read it cannot read this one. published: called once the file is there, and never for one
+    that `abandon_unfinished` was in time for.
     """
     check_destination(path, overwrite=overwrite)
     try:
         if path.exists() and not path.is_file():
             _write_through(path, data)
+            published()
         else:
-            _write_whole(Path(os.path.realpath(path)) if overwrite else path, data, overwrite)
+            place = Path(os.path.realpath(path)) if overwrite else path
+            _write_whole(place, data, overwrite, access.of_file(like), published)
     except FileExistsError:
         raise _exists(path) from None
     except BrokenPipeError:
@@ -205,21 +217,23 @@ def abandon_unfinished() -> None:
         _unfinished.clear()
 
 
-def _write_whole(path: Path, data: bytes, overwrite: bool) -> None:
+def _write_whole(
+    path: Path, data: bytes, overwrite: bool, source: os.stat_result | None, published: Callable[[], None]
+) -> None:
     temporary = str(path.parent / f".psic-{secrets.token_hex(8)}.tmp")
     with _publishing:
         if _stopped:
             raise KeyboardInterrupt
         _unfinished.add(temporary)
     try:
-        # The kernel applies the umask to 0666: mkstemp would leave every output readable by its owner alone.
+        # The kernel applies the umask: mkstemp would leave every output readable by its owner alone.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        with open(os.open(temporary, flags, 0o666), "wb") as file:
-            if overwrite:
-                _copy_mode(path, file.fileno())
+        with open(os.open(temporary, flags, access.new_mode(source)), "wb") as file:
+            access.restrict(file.fileno(), source, access.of_file(path) if overwrite else None)
             file.write(data)
             file.flush()
             _sync(file.fileno())
+        access.keep_time(temporary, source)
         with _publishing:
             if _stopped:
                 raise KeyboardInterrupt
@@ -228,6 +242,7 @@ def _write_whole(path: Path, data: bytes, overwrite: bool) -> None:
                 os.replace(temporary, path)
             else:
                 _rename_to_free_name(temporary, path)
+            published()
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -256,12 +271,6 @@ def _rename_to_free_name(temporary: str, path: Path) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(path)
             raise
-
-
-def _copy_mode(path: Path, descriptor: int) -> None:
-    if hasattr(os, "fchmod"):
-        with contextlib.suppress(OSError):  # a new file, or a file of somebody else
-            os.fchmod(descriptor, stat.S_IMODE(os.stat(path).st_mode))
 
 
 def _sync(descriptor: int) -> None:

@@ -1,5 +1,6 @@
 """Stopping psic: nothing half-written stays, and the exit code tells what happened."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -84,3 +85,54 @@ def test_an_interrupt_while_waiting_for_input(folder):
     assert process.returncode == ExitCode.INTERRUPTED
     assert said.decode().splitlines()[-1] == "psic: interrupted"
     assert not Path("x.psic").exists()
+
+
+# Reading a wide picture takes for ever, and all others are coded in no time.
+_SLOW_READING = (
+    _NO_NETWORK
+    + """
+from psic_cli.shell import pictures
+read = pictures.read_picture
+def read_slowly(data, **options):
+    picture = read(data, **options)
+    time.sleep(600 if picture.width == 99 else 0)
+    return picture
+pictures.read_picture = read_slowly
+"""
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_report_has_a_line_for_every_finished_picture_whenever_psic_is_stopped(folder, number, jobs):
+    slow, quick = "a.png" if jobs == "2" else "z.png", ["b.png", "c.png", "d.png"]
+    (folder / slow).write_bytes(picture_bytes(width=99))
+    for name in quick:
+        (folder / name).write_bytes(picture_bytes())
+    names = sorted([slow, *quick])
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            _SCRIPT.format(patch=_SLOW_READING),
+            "encode",
+            "--open",
+            *names,
+            "-j",
+            jobs,
+            "--report",
+            "r.jsonl",
+        ],
+        stderr=subprocess.PIPE,
+        env=child_environment(),
+    )
+    until = time.monotonic() + 60
+    while not (folder / "d.psic").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    records = [json.loads(line) for line in (folder / "r.jsonl").read_text().splitlines()]
+    assert [record["input"] for record in records] == quick
+    assert {record["status"] for record in records} == {"done"}
+    assert {record["bytes_out"] for record in records} == {len(b"picture")}
+    assert sorted(path.name for path in folder.glob("*.psic")) == ["b.psic", "c.psic", "d.psic"]
