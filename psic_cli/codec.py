@@ -42,6 +42,7 @@ from psic_cli.bitstream.header import Header, quality_level
 from psic_cli.bitstream.reader import Reader, pack_varint
 from psic_cli.errors import ConditionError, FormatError, InputError
 from psic_cli.icc import icc_from_payload, icc_to_payload
+from psic_cli.networks import overshoot
 from psic_cli.networks.cltg import Condition, of_full
 from psic_cli.networks.context_model import PATTERNS, STEPS, turns
 from psic_cli.networks.entropy_model import Z_MAX, clamp_z
@@ -157,11 +158,10 @@ def encode(
 
 def _analyse(x: Tensor, level: Tensor, model: zoo.Model) -> tuple[Tensor, Tensor, Tensor, Prediction]:
     """A picture [1, 3, H, W] -> real y, integer z, the symbols of y, and what they are coded with."""
-    network = model.network
     with _precision(model):
-        y, z_real = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE), network.config.quality(level))
+        y, z_real = overshoot.analyse(model.network, pad_to_multiple(x, PICTURE_MULTIPLE), level)
     z = clamp_z(z_real)
-    return y, z, *network.code(y, z.to(model.choose_integers()), level)
+    return y, z, *model.network.code(y, z.to(model.choose_integers()), level)
 
 
 def _draw(x: Tensor, coded: Tensor, prediction: Prediction, strength: int, model: zoo.Model) -> Tensor:

@@ -242,6 +242,10 @@ class PsicNetwork(nn.Module):
         """Real y and integer means -> the symbols that are coded, whole numbers [B, latents, h, w]. Encoder only."""
         return _rounded(self._scaled(y, level), mean)
 
+    def unrounded(self, y: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+        """`quantise` without rounding: what an encoder looks at while it still moves y."""
+        return self._scaled(y, level) - mean / 2**MEAN_BITS
+
     def _scaled(self, y: Tensor, level: Tensor) -> Tensor:
         return y * (self.scaling.integer_gain(level).to(y.dtype) / 2**GAIN_BITS)
 
