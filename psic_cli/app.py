@@ -15,27 +15,28 @@ from typer.main import get_command
 from psic_cli import __version__
 from psic_cli.bitstream.container import VERSION as FORMAT_VERSION
 from psic_cli.commands import audit, bench, decode, encode, evaluate, info, keygen, models, options, train
+from psic_cli.commands.help import Command, Group
 from psic_cli.errors import OutputError, UsageError
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import READER_GONE, ExitCode, exit_code_for
 from psic_cli.shell.terminal import terminal
 
-_CODEC, _CONDITIONS, _MODELS, _RESEARCH = "Codec", "Conditions", "Models", "Research"
+_CODEC, _KEYS, _MODELS, _RESEARCH = "Codec", "Keys", "Models", "Research"
 
 app = typer.Typer(
     name="psic",
-    add_completion=False,
+    cls=Group,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _EXAMPLES = """[bold]Examples[/bold]
 
-psic encode photo.png                         writes photo.psic
+psic encode photo.png                         writes photo.psic; first use makes your key
 
-psic decode photo.psic                        writes photo.png, protected
+psic decode photo.psic -o protected.png       what everybody gets
 
-psic decode --condition key.bin photo.psic    writes photo.png, full
+psic decode --full photo.psic -o full.png     with your key
 
 psic encode < photo.png | psic decode > protected.png
 """
@@ -78,13 +79,13 @@ def _help(command: Callable[..., object]) -> str:
 
 
 def _add(panel: str, command: Callable[..., ExitCode]) -> None:
-    app.command(help=_help(command), rich_help_panel=panel)(command)
+    app.command(cls=Command, help=_help(command), rich_help_panel=panel)(command)
 
 
 _add(_CODEC, encode.encode)
 _add(_CODEC, decode.decode)
 _add(_CODEC, info.info)
-_add(_CONDITIONS, keygen.keygen)
+_add(_KEYS, keygen.keygen)
 app.add_typer(models.app, name="models", help=_help(models.models), rich_help_panel=_MODELS)
 _add(_RESEARCH, audit.audit)
 _add(_RESEARCH, evaluate.evaluate)
@@ -102,6 +103,8 @@ def run(arguments: list[str]) -> int:
                 warnings.simplefilter("ignore")  # what libraries tell each other is not for people
             result = get_command(app)(args=arguments, prog_name="psic", standalone_mode=False)
         code = int(result or ExitCode.OK)
+        if code == ExitCode.INTERNAL:  # only completion ends so, having said that it does not know the shell
+            code = int(ExitCode.USAGE)
     except streams.ReaderGone:
         code = READER_GONE
     except typer.TyperException as error:
@@ -113,7 +116,8 @@ def run(arguments: list[str]) -> int:
         code = error.code if isinstance(error.code, int) else int(ExitCode.INTERNAL)
         streams.abandon_unfinished()
     except OSError as error:  # files and data streams translate theirs: this one was met while printing help
-        terminal.error(OutputError(f"cannot write to standard output: {streams.reason(error)}"))
+        where = error.filename or "to standard output"  # or while installing completion
+        terminal.error(OutputError(f"cannot write {where}: {streams.reason(error)}"))
         code = int(ExitCode.OUTPUT)
     except BaseException as error:  # PanicException, which Rust libraries raise, is no Exception
         terminal.error(error)

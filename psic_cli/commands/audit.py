@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from psic_cli import __version__, zoo
-from psic_cli.commands import options
+from psic_cli.commands import completion, options
 from psic_cli.errors import OutputError, PsicError, UsageError
 from psic_cli.shell import batch, conditions, streams, worklist
 from psic_cli.shell.exit_codes import ExitCode
@@ -51,7 +51,14 @@ def audit(
         bool, typer.Option("--hardened", metavar="", help="Encode pictures to hardened files.")
     ] = False,
     model: Annotated[
-        str, typer.Option("-m", "--model", metavar="NAME", help="With which pictures are encoded; see: psic models")
+        str,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME",
+            autocompletion=completion.codecs,
+            help="With which pictures are encoded; see: psic models",
+        ),
     ] = zoo.DEFAULT_MODEL,
     output: Annotated[
         Path | None,

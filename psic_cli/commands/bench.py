@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from psic_cli import __version__, zoo
-from psic_cli.commands import options
+from psic_cli.commands import completion, options
 from psic_cli.errors import InputError, UsageError
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import ExitCode
@@ -58,7 +58,9 @@ def bench(
         ),
     ] = 60.0,
     quality: Annotated[int, typer.Option("-q", "--quality", metavar="N", min=1, max=100, help="Of psic.")] = 50,
-    model: Annotated[str, typer.Option("-m", "--model", metavar="NAME", help="See: psic models")] = zoo.DEFAULT_MODEL,
+    model: Annotated[
+        str, typer.Option("-m", "--model", metavar="NAME", autocompletion=completion.codecs, help="See: psic models")
+    ] = zoo.DEFAULT_MODEL,
     as_json: Annotated[
         bool, typer.Option("--json", metavar="", help="Results as JSON on standard output, instead of tables.")
     ] = False,

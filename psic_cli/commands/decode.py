@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from psic_cli.commands import options
+from psic_cli.commands import completion, options
 from psic_cli.errors import ConditionError, UsageError
 from psic_cli.shell.exit_codes import ExitCode
 
@@ -54,7 +54,10 @@ def decode(
     format_name: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="NAME", help="png, jpg, webp, ppm, tiff or bmp. Default: from the name in -o, else png."
+            "--format",
+            metavar="NAME",
+            autocompletion=completion.formats,
+            help="png, jpg, webp, ppm, tiff or bmp. Default: from the name in -o, else png.",
         ),
     ] = None,
     force: options.Force = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from psic_cli.bitstream.header import MAX_PIXELS, MAX_SIDE
-from psic_cli.commands import options
+from psic_cli.commands import completion, options
 from psic_cli.errors import InputError, UsageError
 from psic_cli.shell.exit_codes import ExitCode
 
@@ -61,6 +61,7 @@ def encode(
             "-m",
             "--model",
             metavar="NAME",
+            autocompletion=completion.codecs,
             help="Default: psic-base. See: psic models",
             rich_help_panel=options.ADVANCED,
         ),

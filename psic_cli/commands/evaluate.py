@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from psic_cli import zoo
-from psic_cli.commands import options
+from psic_cli.commands import completion, options
 from psic_cli.errors import InputError, PsicError, UsageError
 from psic_cli.pages.folder import RESULTS, check_report, is_report_folder, write_report
 from psic_cli.shell import streams
@@ -34,7 +34,9 @@ def evaluate(
     quality: Annotated[
         str, typer.Option("-q", "--quality", metavar="N,...", help="Qualities to measure.")
     ] = "10,30,50,70,90",
-    model: Annotated[str, typer.Option("-m", "--model", metavar="NAME", help="See: psic models")] = zoo.DEFAULT_MODEL,
+    model: Annotated[
+        str, typer.Option("-m", "--model", metavar="NAME", autocompletion=completion.codecs, help="See: psic models")
+    ] = zoo.DEFAULT_MODEL,
     hardened: Annotated[bool, typer.Option("--hardened", metavar="", help="Measure hardened files.")] = False,
     strength: options.Strength = 1.0,
     peer_names: Annotated[

@@ -39,8 +39,8 @@ def info(
 ) -> ExitCode:
     """Show what a .psic file says about itself.
 
-    Header, sections with their shares, rate, and whether the full picture is sealed. No key is needed, and with
-    --symbols alone a network.
+    Header, sections with their shares, rate, and whether the full picture is sealed. No key is needed, and no model
+    but for --symbols.
     """
     with streams.claim_streams() as standard:
         names = [worklist.stream_name(name) for name in files or []]

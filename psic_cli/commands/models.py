@@ -6,16 +6,25 @@ from typing import Annotated
 import typer
 
 from psic_cli import zoo
-from psic_cli.commands import options
+from psic_cli.commands import completion, options
+from psic_cli.commands.help import Command, Group
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.terminal import size_text
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(cls=Group, invoke_without_command=True)
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="One JSON line per model.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="As listed by: psic models")]
-OptionalName = Annotated[str | None, typer.Argument(metavar="NAME", show_default=False, help="Default: all models.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", autocompletion=completion.models, show_default=False, help="As listed by: psic models"
+    ),
+]
+OptionalName = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", autocompletion=completion.models, show_default=False, help="Default: all models."),
+]
 
 
 @app.callback()
@@ -34,7 +43,7 @@ def models(
     return None if context.invoked_subcommand else list_models(as_json)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_models(
     as_json: Json = False,
     verbose: options.Verbose = 0,
@@ -84,7 +93,7 @@ def _find(name: str) -> zoo.Card:
     return witnesses[0] if witnesses else zoo.find_card(name)
 
 
-@app.command()
+@app.command(cls=Command)
 def check(
     name: OptionalName = None,
     verbose: options.Verbose = 0,
@@ -100,7 +109,7 @@ def check(
     return ExitCode.OK
 
 
-@app.command()
+@app.command(cls=Command)
 def show(
     name: Name,
     verbose: options.Verbose = 0,

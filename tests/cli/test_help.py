@@ -11,7 +11,8 @@ from psic_cli.bitstream.container import VERSION
 from psic_cli.shell.exit_codes import ExitCode
 from tests.cli.run import ROOT, child_environment, psic, psic_process
 
-COMMANDS = ("encode", "decode", "info", "keygen", "models", "audit")
+COMMANDS = ("encode", "decode", "info", "keygen", "models", "audit", "evaluate", "bench", "train")
+PAGES = ("", *COMMANDS, "models list", "models check", "models show")
 
 _LOADED = """
 import json, sys
@@ -104,6 +105,16 @@ def test_every_option_that_people_rely_on_is_in_the_help(monkeypatch):
     for command, options in expected.items():
         words = set(psic(command, "--help").stdout.split())
         assert options <= words, options - words
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("width", ["80", "160"])
+def test_help_shows_nothing_of_python(page, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", width)
+    text = psic(*page.split(), "--help").stdout
+    assert "--help" in text
+    for noise in ("<bool>", "<str>", "<int>", "<float>", "<path>", "<file>", "list[", "[default: False]", "None", "()"):
+        assert noise not in text
 
 
 def test_protection_is_never_called_encryption():
