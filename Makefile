@@ -1,5 +1,5 @@
 # psic: what can be done here. `make` or `make help` lists it.
-# On a machine with python3 (3.10 to 3.12), pip and a C++ compiler everything else is installed into .venv on first use.
+# On a machine with Python (3.10 to 3.14, with its module venv) everything else is installed into .venv on first use.
 
 PYTHON ?= python3
 # With the processor-only builds of PyTorch, which are much smaller:
@@ -53,7 +53,7 @@ clean: ## remove caches; pictures, keys, runs and .venv stay
 	find psic_cli tests sample_images -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13) and "psic needs Python 3.10, 3.11 or 3.12: make PYTHON=python3.12 ...")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "psic needs Python 3.10 or later: make PYTHON=python3.13 ...")'
 	$(PYTHON) -m venv $(VENV)
 
 # torch and torchvision in one step, so that they come from one index and fit each other.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from PIL import AvifImagePlugin, Image
 
-from psic_cli import keys
+from psic_cli import keys, packages
 from psic_cli.errors import UsageError
 from psic_cli.evaluation.best_settings import BEST
 from psic_cli.picture import Picture, Pixels
@@ -39,14 +39,34 @@ class Contender(Protocol):
 
 
 def check_names(names: list[str]) -> list[str]:
-    """Each name once. UsageError for one that is unknown, or that the installed Pillow was built without."""
-    Image.init()
+    """Each name once. UsageError for one that is unknown, or that needs what is not installed."""
     for name in names:
-        if name not in PEERS:
-            raise UsageError(f"unknown peer {name!r}", f"peers: {', '.join(PEERS)}")
-        if name in PILLOW and PILLOW[name] not in Image.SAVE:
-            raise UsageError(f"the installed Pillow has no {name}", "leave it out of --peers")
+        _check(name)
     return list(dict.fromkeys(names))
+
+
+def installed() -> tuple[list[str], dict[str, list[str]]]:
+    """The peers that can be measured here, and the others by what they lack."""
+    found: list[str] = []
+    missing: dict[str, list[str]] = {}
+    for name in PEERS:
+        try:
+            _check(name)
+        except UsageError as error:
+            missing.setdefault(str(error), []).append(name)
+        else:
+            found.append(name)
+    return found, missing
+
+
+def _check(name: str) -> None:
+    Image.init()
+    if name not in PEERS:
+        raise UsageError(f"unknown peer {name!r}", f"peers: {', '.join(PEERS)}")
+    if name in PILLOW and PILLOW[name] not in Image.SAVE:
+        raise UsageError(f"the installed Pillow has no {name}", "leave it out of --peers")
+    if name in NETWORKS:
+        packages.need("compressai", "a network as peer", extra="compressai")
 
 
 class PsicCodec:

@@ -42,7 +42,7 @@ def bench(
         typer.Option(
             "--peers",
             metavar="NAME,...",
-            show_default="all",
+            show_default="all that are installed",
             help="jpeg, webp, avif, bmshj2018-hyperprior, mbt2018-mean, cheng2020-anchor, psic-release-size, or none.",
         ),
     ] = None,
@@ -77,8 +77,8 @@ def bench(
     psic and its peers take turns on the same pictures: each encodes and decodes in memory, then comes the next, and
     that --repeat times. psic decodes in full, with the key, and protected, as everybody does. The codecs of Pillow get
     the quality at which their files are as large as psic's, in the settings that psic evaluate compares with.
-    Networks are CompressAI's, untrained, for time does not depend on the weights; they code made-up latents of psic's
-    size. All compute on the processor.
+    Networks are CompressAI's (pip install 'psic[compressai]'), untrained, for time does not depend on the weights; they
+    code made-up latents of psic's size. All compute on the processor.
 
     Memory is that of a fresh process from file to file, for psic its own commands. Tables go to standard error, --json
     to standard output.
@@ -96,7 +96,12 @@ def bench(
         from psic_cli.benchmark import contenders, measure, pictures, processes, report, results
         from psic_cli.evaluation.sources import read_rgb
 
-        peers = contenders.check_names(list(contenders.PEERS) if peer_names is None else _names(peer_names))
+        if peer_names is None:
+            peers, missing = contenders.installed()
+            for reason, left_out in missing.items():
+                terminal.warn(f"without {', '.join(left_out)}: {reason}")
+        else:
+            peers = contenders.check_names(_names(peer_names))
         own = None if picture is None else read_rgb(picture)
         threads = threads or torch.get_num_threads()
         torch.set_num_threads(threads)

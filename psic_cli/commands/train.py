@@ -77,6 +77,10 @@ def train(
         raise UsageError("--as-is needs --resume DIR and --export FOLDER")
     if export is None and (name is not None or card is not None):
         raise UsageError("--name and --card need --export FOLDER")
+    with streams.claim_streams():
+        from psic_cli.training import rate
+
+        rate.check_available()
     extra = {} if card is None else _read_card(card)
     if export is not None and (export / zoo.CARD_FILE).exists() and not force:
         raise OutputError(f"{name_of(export)} holds a model", "use --force to replace it, or name another folder")

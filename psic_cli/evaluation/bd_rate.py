@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources, util
+from importlib import resources
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from psic_cli.errors import UsageError
+from psic_cli import packages
 from psic_cli.evaluation.metrics import Interval, interval, resampled_weights
 
 Floats = npt.NDArray[np.float64]
@@ -77,8 +77,7 @@ def is_kodak(names: Sequence[str]) -> bool:
 
 def check_available() -> None:
     """UsageError if the package is missing: said before hours of work rather than after."""
-    if util.find_spec("bjontegaard") is None:
-        raise UsageError("BD-rates need the package bjontegaard", "pip install 'psic[evaluate]'")
+    packages.need("bjontegaard", "a BD-rate", extra="evaluate")
 
 
 def bd_rate(anchor: Curve, test: Curve) -> tuple[float, float, float] | None:

@@ -10,7 +10,6 @@ network of psic would have to be trained in their place.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from psic_cli import packages
 from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator
 
 if TYPE_CHECKING:
@@ -130,14 +130,13 @@ def adapt(
 
     name: one of BACKBONES. weights: a state dict of CompressAI, or a file of one (loaded as plain tensors: it runs no
     code); None starts at random, N 128 and M 192. Raises ValueError for another name, and for weights of another
-    network.
+    network; UsageError if CompressAI is missing.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from compressai.models import MeanScaleHyperprior, ScaleHyperprior
-
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}, not one of {', '.join(BACKBONES)}")
+    packages.need("compressai", f"backbone {name}", extra="compressai")
+    from compressai.models import MeanScaleHyperprior, ScaleHyperprior
+
     kind = {"bmshj2018-hyperprior": ScaleHyperprior, "mbt2018-mean": MeanScaleHyperprior}[name]
     if weights is None:
         return AdaptedBackbone(kind(128, 192), private, hidden)

@@ -5,13 +5,13 @@ Only training needs this; files are coded with the integer tables that export ma
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from psic_cli import packages
 from psic_cli.bitstream.tables import N_SCALES, SMALLEST_SCALE
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS
@@ -32,9 +32,10 @@ FIT_STEPS, FIT_RATE = 600, 0.02  # of the density of z alone
 COUNTED = 600  # magnitudes: as many as the widest table has
 REMEMBERED = 0.998  # share of the counts that is kept from batch to batch
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from compressai.entropy_models import EntropyBottleneck, GaussianConditional
+
+def check_available() -> None:
+    """UsageError if CompressAI is missing: said before anything is read."""
+    packages.need("compressai", "training", extra="train")
 
 
 class RateModel(nn.Module):
@@ -51,6 +52,10 @@ class RateModel(nn.Module):
     counts: Tensor  # [N_SCALES, COUNTED + 1], the last column for all that are larger
 
     def __init__(self, config: NetworkConfig) -> None:
+        """UsageError if CompressAI is missing."""
+        check_available()
+        from compressai.entropy_models import EntropyBottleneck, GaussianConditional
+
         super().__init__()
         self.config = config
         self.prior = EntropyBottleneck(config.z_bands * config.hyper_latents, init_scale=4)

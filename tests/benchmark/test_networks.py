@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-pytest.importorskip("compressai")
+from tests import needs
+
+pytest.importorskip("compressai", reason=needs.WHY_NO_COMPRESSAI)
 
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from psic_cli.networks.backbones import BACKBONES, adapt
+from tests import needs
 
-pytest.importorskip("compressai")
+pytestmark = needs.COMPRESSAI
 
 FULL = torch.tensor([[0.0, 0.0, 0.0, 0.5]])
 PROTECTED = torch.tensor([[1.0, 0.0, 0.0, 0.5]])

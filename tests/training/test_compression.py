@@ -11,6 +11,9 @@ from psic_cli.training.config import TrainingConfig
 from psic_cli.training.data import CropSource
 from psic_cli.training.export import export
 from psic_cli.training.loop import Run
+from tests import needs
+
+pytestmark = needs.COMPRESSAI
 
 TOP = 63  # of the quality levels
 

@@ -27,6 +27,7 @@ from psic_cli.training.data import (
     toned,
 )
 from psic_cli.training.loop import Run
+from tests import needs
 from tests.training.conftest import smooth_picture
 
 # The held-out rule
@@ -44,6 +45,7 @@ def test_about_one_picture_in_forty_is_held_out():
     assert held_out == pytest.approx(20000 / 40, rel=0.15)
 
 
+@needs.COMPRESSAI
 def test_training_never_sees_what_is_held_out(config, photos, tmp_path):
     stage = CompressionStage(Run(config, tmp_path, "cpu"), fresh=False)
     seen = {rgb.tobytes() for rgb in stage.source.pictures}
@@ -187,6 +189,7 @@ def test_toned_crops_differ_in_brightness_and_colour_and_keep_black():
     assert np.std([float(x[1, 1, 0]) / x[1, 1, 2] for x in made]) > 0.1
 
 
+@needs.COMPRESSAI
 def test_compression_sees_larger_crops_where_there_are_large_photos(config, tmp_path):
     (tmp_path / "large").mkdir()
     for seed in range(8):
@@ -284,6 +287,7 @@ def test_cutting_ahead_changes_no_batch_and_no_state(stop):
         assert torch.equal(resumed.next_batch(size).x, expected.x)
 
 
+@needs.COMPRESSAI
 def test_compression_sees_pictures_with_captions_too_in_smaller_crops(config, photos, tmp_path):
     Image.fromarray(np.full((200, 200, 3), 7, np.uint8)).save(tmp_path / "small.png")
     rows = [{"split": split, "image": "small.png", "captions": ["small"]} for split in ("train", "val")]

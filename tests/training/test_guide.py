@@ -11,6 +11,7 @@ from psic_cli.training.loop import Run
 from psic_cli.training.optimiser import Optimiser, matrix_weights
 from psic_cli.training.protection import ProtectionStage
 from psic_cli.vlp.interface import load_vlp
+from tests import needs
 from tests.networks.guides import untrained_guide
 from tests.training.models import SmallModel
 from tests.training.test_protection import changed, frozen_parts
@@ -38,6 +39,7 @@ def test_a_witness_of_another_size_cannot_become_a_guide():
         guide_from("witness:lite2", steps=3)
 
 
+@needs.COMPRESSAI
 @pytest.mark.usefixtures("small_scale")
 @pytest.mark.parametrize("side", [64, 96])
 def test_a_guide_is_trained_with_the_synthesis(protected_config, tmp_path, monkeypatch, side):

@@ -19,7 +19,10 @@ from psic_cli.training.compression import CompressionStage
 from psic_cli.training.config import TrainingConfig
 from psic_cli.training.export import export
 from psic_cli.training.loop import Run, train
+from tests import needs
 from tests.training.conftest import SMALL, smooth_picture
+
+pytestmark = needs.COMPRESSAI
 
 
 def train_with_stop(config: TrainingConfig, folder: Path, stage: Any, stop_in: int, monkeypatch) -> Run:

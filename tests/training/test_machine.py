@@ -5,8 +5,9 @@ import torch
 
 from psic_cli.training.loop import Run
 from psic_cli.training.protection import ProtectionStage
+from tests import needs
 
-pytestmark = pytest.mark.usefixtures("small_scale")
+pytestmark = [needs.COMPRESSAI, pytest.mark.usefixtures("small_scale")]
 
 
 def test_what_happens_to_pictures_happens_to_the_machine_version_too(protected_config, tmp_path, monkeypatch):

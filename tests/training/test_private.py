@@ -7,6 +7,7 @@ from psic_cli.networks.network import PsicNetwork
 from psic_cli.training.data import to_tensor
 from psic_cli.training.loop import Run
 from psic_cli.training.private import choose_private, make_private, reorder_latents
+from tests import needs
 from tests.training.conftest import SMALL, smooth_picture
 
 # Cost per bit: 1.0, 0.1, 1.5, 0.05, and a channel that is hardly ever coded.
@@ -74,6 +75,7 @@ def test_a_new_order_of_latents_changes_nothing_but_the_order():
     torch.testing.assert_close(x_hat_new, x_hat, rtol=1e-4, atol=1e-3)
 
 
+@needs.COMPRESSAI
 def test_sealing_moves_the_share_asked_for_behind_the_public_latents(config, tmp_path):
     made = network()
     run = Run(config, tmp_path, "cpu")

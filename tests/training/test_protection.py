@@ -22,10 +22,11 @@ from psic_cli.training.losses import recognition, shown
 from psic_cli.training.multi_objective import Budget
 from psic_cli.training.optimiser import Optimiser, matrix_weights
 from psic_cli.training.protection import ProtectionStage, allowed_loss
+from tests import needs
 from tests.training.conftest import smooth_picture
 from tests.training.test_loop import check_same, train_with_stop
 
-pytestmark = pytest.mark.usefixtures("small_scale")
+pytestmark = [needs.COMPRESSAI, pytest.mark.usefixtures("small_scale")]
 
 
 def frozen_parts(network: PsicNetwork) -> dict[str, torch.Tensor]:

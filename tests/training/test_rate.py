@@ -18,7 +18,10 @@ from psic_cli.picture import Picture
 from psic_cli.training.data import to_tensor
 from psic_cli.training.export import export
 from psic_cli.training.rate import RateModel
+from tests import needs
 from tests.training.conftest import SMALL, smooth_picture
+
+pytestmark = needs.COMPRESSAI
 
 
 @pytest.fixture

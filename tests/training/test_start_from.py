@@ -11,7 +11,10 @@ from psic_cli.networks.entropy_model import clamp_z
 from psic_cli.training.config import TrainingConfig
 from psic_cli.training.export import export
 from psic_cli.training.loop import Run
+from tests import needs
 from tests.networks.guides import untrained_guide
+
+pytestmark = needs.COMPRESSAI
 
 
 def with_one_synthesis(folder: Path) -> Run:

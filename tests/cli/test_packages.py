@@ -1,0 +1,133 @@
+"""Without the packages that not every installation has: what needs one says so in one line, the rest works."""
+
+import subprocess
+import sys
+
+import pytest
+
+from psic_cli import packages
+from psic_cli.benchmark.processes import Spent
+from psic_cli.errors import UsageError
+from psic_cli.networks.backbones import adapt
+from psic_cli.shell.exit_codes import ExitCode
+from psic_cli.training.rate import RateModel
+from tests.cli.run import ROOT, child_environment, psic, psic_process
+from tests.training.conftest import SMALL
+
+BENCH = ["bench", "--sizes", "0.004", "--repeat", "1", "--threads", "1", "-m", "tiny"]
+NETWORKS = "bmshj2018-hyperprior, mbt2018-mean, cheng2020-anchor, psic-release-size"
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Makes packages fail to import, as if they were not installed."""
+    return lambda *names: [monkeypatch.setitem(sys.modules, name, None) for name in names]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Stand-in figures of fresh processes, which take seconds each."""
+    monkeypatch.setattr("psic_cli.benchmark.measure.measure", lambda *arguments: Spent(1.5, 1.0, 200_000_000))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["missing.toml", "-o", "run"],
+        ["missing.toml", "-o", "run", "--export", "model", "--card", "missing.json"],
+        ["--resume", "missing"],
+        ["--resume", "missing", "--as-is", "--export", "model"],
+    ],
+)
+def test_training_says_how_to_get_compressai_before_it_reads_anything(folder, without, arguments):
+    without("compressai")
+    done = psic("train", *arguments)
+    assert done.code == ExitCode.USAGE
+    assert done.errors == ["psic: error: training needs the package compressai"]
+    assert "pip install 'psic[train]'" in done.stderr
+    assert done == b""
+    assert list(folder.iterdir()) == []
+
+
+def test_a_package_that_is_there_and_broken_says_what_ails_it(folder):
+    (folder / "compressai").mkdir()
+    (folder / "compressai" / "__init__.py").write_text("raise ImportError('made for\\nnumpy 1')")
+    done = psic_process("train", "missing.toml", "-o", "run", PYTHONPATH=f"{folder}:{ROOT}")
+    assert done.code == ExitCode.USAGE
+    assert done.errors == [
+        "psic: error: training needs the package compressai, which cannot be imported: made for numpy 1"
+    ]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("first", "hint"),
+    [
+        ((sys.version_info[0], sys.version_info[1] + 1), "pip install 'psic[train]'"),
+        ((3, 10), "compressai exists for Python 3.9 and earlier only: pip install 'psic[train]' there"),
+    ],
+)
+def test_who_cannot_install_a_package_is_told_where_it_can_be(folder, without, monkeypatch, first, hint):
+    without("compressai")
+    monkeypatch.setitem(packages.MISSING_FROM, "compressai", first)
+    assert psic("train", "--resume", "run").stderr.splitlines()[1] == f"psic: hint: {hint}"
+
+
+def test_bench_measures_what_is_there_and_says_what_is_not(folder, without, quick):
+    without("compressai")
+    done = psic(*BENCH)
+    assert done.code == ExitCode.OK, done.stderr
+    warnings = [line for line in done.stderr.splitlines() if "warning" in line]
+    assert warnings == [f"psic: warning: without {NETWORKS}: a network as peer needs the package compressai"]
+    assert "webp" in done.stderr
+
+
+def test_bench_refuses_a_peer_that_is_asked_for_and_missing(folder, without):
+    without("compressai")
+    done = psic(*BENCH, "--peers", "jpeg,mbt2018-mean", "-o", "out.json")
+    assert done.code == ExitCode.USAGE
+    assert done.errors == ["psic: error: a network as peer needs the package compressai"]
+    assert "psic[compressai]" in done.stderr
+    assert not (folder / "out.json").exists()
+
+
+def test_code_that_needs_compressai_raises_the_same(without):
+    without("compressai")
+    with pytest.raises(UsageError, match="training needs the package compressai"):
+        RateModel(SMALL)
+    with pytest.raises(UsageError, match="backbone mbt2018-mean needs the package compressai"):
+        adapt("mbt2018-mean")
+
+
+def test_bd_rates_say_how_to_get_their_package(folder, without, png):
+    without("bjontegaard")
+    (folder / "photo.png").write_bytes(png)
+    done = psic("evaluate", "photo.png", "-q", "10,90", "--peers", "jpeg", "-m", "tiny", "-o", "out.json")
+    assert done.code == ExitCode.USAGE
+    assert done.errors == ["psic: error: a BD-rate needs the package bjontegaard"]
+    assert "psic[evaluate]" in done.stderr
+
+
+@pytest.mark.slow
+def test_all_but_training_works_without_compressai(folder, png):
+    (folder / "photo.png").write_bytes(png)
+    commands = [
+        ["keygen", "key.bin"],
+        ["encode", "photo.png", "-m", "tiny", "--condition", "key.bin", "-o", "photo.psic"],
+        ["decode", "photo.psic", "-o", "protected.png"],
+        ["decode", "photo.psic", "--condition", "key.bin", "-o", "full.png"],
+        ["info", "photo.psic"],
+        ["audit", "photo.png", "-m", "tiny", "--vlp", "witness:lite0", "-o", "audit.html"],
+        ["evaluate", "photo.png", "-m", "tiny", "-q", "50", "--peers", "jpeg", "-o", "figures.json"],
+        [*BENCH, "--peers", "jpeg", "-o", "bench.json"],
+    ]
+    program = (
+        "import sys; sys.modules['compressai'] = None\n"
+        "from psic_cli.app import run\n"
+        f"for command in {commands!r}:\n"
+        "    assert run(command) == 0, command\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=child_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("protected.png", "full.png", "audit.html", "figures.json", "bench.json"):
+        assert (folder / name).stat().st_size > 0
