@@ -63,6 +63,21 @@ def test_encoding_and_decoding_load_no_research_library():
     assert loaded.isdisjoint(HEAVY)
 
 
+def test_witnesses_load_no_research_library():
+    program = """
+import sys, torch
+before = set(sys.modules)
+from psic_cli.vlp.interface import load_vlp
+for spec in ("witness:lite0", "witness:lite1"):
+    load_vlp(spec).features(torch.rand(1, 3, 64, 64), 64)
+print(*{name.partition(".")[0] for name in set(sys.modules) - before})
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "safetensors" in loaded
+    assert loaded.isdisjoint({*HEAVY, "transformers"})
+
+
 def test_help_info_and_keygen_load_no_torch():
     loaded = loaded_after_importing(
         "psic_cli.__main__",

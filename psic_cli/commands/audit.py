@@ -78,7 +78,7 @@ def audit(
             metavar="SPEC",
             show_default=False,
             help="Model that reads: witness:NAME, witness:FILE or open_clip:MODEL:PRETRAINED; may be repeated. "
-            "Default: the two witnesses that come with psic.",
+            "Default: witness:lite2 and witness:lite0.",
             rich_help_panel=_READING,
         ),
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,12 +35,26 @@ class VisionLanguageModel(Protocol):
         ...
 
 
-def load_vlp(spec: str, device: str = "cpu") -> VisionLanguageModel:
+class Surrogate(VisionLanguageModel, Protocol):
+    """One whose picture tower can be searched against: gradients reach the pictures, its weights are frozen."""
+
+    def features(
+        self, pictures: Tensor, resolution: int | None = None, depths: Sequence[float] = (1.0,)
+    ) -> list[Tensor]:
+        """What the picture tower sees where: [B, 3, H, W] in 0..1 -> float maps [B, C, h, w], one of each depth.
+
+        Nothing is cut off: pictures are squeezed to squares of `resolution` pixels, by default the model's own; fewer
+        are quicker. depths: shares of the tower; 1 is its last map, and nothing behind the deepest is computed.
+        """
+        ...
+
+
+def load_vlp(spec: str, device: str = "cpu") -> Surrogate:
     """Load the model that `spec` names.
 
-    Specs: `witness:NAME` (one that is installed, such as witness:lite2), `witness:PATH` (a witness file, see
-    vlp/witness.py), `open_clip:MODEL:PRETRAINED` (see vlp/open_clip_model.py). ModelError for anything else, for files
-    that cannot be read or differ from their card, and for weights that cannot be fetched.
+    Specs: `witness:NAME` (one that is installed: lite0, lite1 and lite2 come with psic), `witness:PATH` (a witness
+    file, see vlp/witness.py), `open_clip:MODEL:PRETRAINED` (see vlp/open_clip_model.py). ModelError for anything else,
+    for files that cannot be read or differ from their card, and for weights that cannot be fetched.
     """
     family, _, rest = spec.partition(":")
     if family == "witness" and rest:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.errors import ModelError
+from psic_cli.vlp.maps import squared
+from psic_cli.vlp.open_clip_maps import feature_maps, patch_side, resized
 
 _WHOLE_MODELS = ("local-dir", "hf-hub")  # open_clip's prefixes for a place that holds configuration and weights
 _TEXTS_AT_ONCE = 64
@@ -47,11 +49,30 @@ class OpenClipModel(nn.Module):
         for name in ("mean", "std"):
             self.register_buffer(name, torch.tensor(self.preprocess[name]).reshape(-1, 1, 1))
         self.eval().requires_grad_(False).to(device)
+        self._resized: tuple[int, Any] | None = None  # in a tuple, which torch does not look into
 
     def encode_image(self, pictures: Tensor) -> Tensor:
         """float [B, 3, H, W] in 0..1 -> unit vectors [B, D]."""
         embedding: Tensor = self.model.encode_image((self._fit(pictures) - self.mean) / self.std)
         return F.normalize(embedding.float(), dim=-1)
+
+    def features(
+        self, pictures: Tensor, resolution: int | None = None, depths: Sequence[float] = (1.0,)
+    ) -> list[Tensor]:
+        """See `Surrogate`. Resolutions are rounded down to whole patches; maps are blocks or stages."""
+        own = self.preprocess["size"]
+        own = own if isinstance(own, int) else own[0]
+        side = (resolution or own) // patch_side(self.model.visual) * patch_side(self.model.visual)
+        prepared = (squared(pictures, side) - self.mean) / self.std
+        return feature_maps(self._tower(side, own), prepared, depths)
+
+    def _tower(self, side: int, own: int) -> Any:
+        """The picture tower for squares of a side; the one of the last other side is kept."""
+        if side == own:
+            return self.model.visual
+        if self._resized is None or self._resized[0] != side:
+            self._resized = side, resized(self.model.visual, side)
+        return self._resized[1]
 
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:

@@ -41,7 +41,6 @@ def versions(data, file=0, audit=0):
 
 
 def test_a_picture_is_encoded_and_read_in_a_process_with_what_comes_with_psic(photo):
-    pytest.importorskip("timm")
     done = psic_process("audit", "photo.png", "-m", "tiny", "--json", cwd=photo.parent)
     assert done.code == ExitCode.OK, done.stderr
     assert done.stderr == ""
@@ -56,9 +55,8 @@ def test_a_picture_is_encoded_and_read_in_a_process_with_what_comes_with_psic(ph
 
 
 def test_reading_classes_loads_no_sentence_encoder_and_no_other_research_library(photo):
-    pytest.importorskip("timm")
     modules = loaded("audit", "photo.png", "-m", "tiny", "--vlp", "witness:lite0", "--json")
-    assert modules.isdisjoint({"compressai", "open_clip"})
+    assert modules.isdisjoint({"compressai", "open_clip", "timm", "torchvision"})
 
 
 def test_tables_and_verdicts_are_words_for_people(photo, colours):
@@ -225,7 +223,6 @@ def test_weights_that_cannot_be_fetched_are_one_line_with_a_hint(photo):
 
 
 def test_free_text_without_the_sentence_encoder_says_what_to_install(photo, monkeypatch):
-    pytest.importorskip("timm")
     from psic_cli.vlp import sentence_encoder
 
     sentence_encoder._load.cache_clear()
