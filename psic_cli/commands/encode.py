@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from psic_cli.bitstream.header import MAX_PIXELS, MAX_SIDE
 from psic_cli.commands import completion, options
 from psic_cli.errors import InputError, UsageError
 from psic_cli.shell.exit_codes import ExitCode
+from psic_cli.shell.terminal import terminal
 
 if TYPE_CHECKING:
     from psic_cli.picture import Picture
@@ -100,7 +102,7 @@ def encode(
     permissions of their inputs.
     """
     from psic_cli import zoo
-    from psic_cli.shell import batch, conditions, opening, pictures, plugins, streams, worklist
+    from psic_cli.shell import batch, conditions, metadata, opening, pictures, plugins, streams, worklist
 
     if open_ and condition is not None:
         raise UsageError("--open and --condition contradict each other", "an open file is sealed with no key")
@@ -132,6 +134,7 @@ def encode(
         if todo.is_batch:
             load()  # one clear error rather than one per picture; a single picture is looked at first
         network = threading.Lock()  # one picture at a time: it uses all cores, and reading and writing go on beside it
+        made_public: list[list[str]] = []  # kinds of metadata, of each open file
 
         def work(outcome: batch.Outcome) -> None:
             task = outcome.task
@@ -157,6 +160,8 @@ def encode(
                 )
             outcome.lap("encode")
             outcome.coded_bytes = len(outcome.data)
+            if open_:
+                made_public.append(metadata.kinds(picture.exif, picture.xmp))
             outcome.words = f"{batch.rate_bpp(outcome):.2f} bpp"
             outcome.facts = {
                 "model": card.name,
@@ -165,7 +170,20 @@ def encode(
                 "hardened": hardened,
             }
 
-        return batch.run(todo, work, rules, standard, doing="encoding")
+        code = batch.run(todo, work, rules, standard, doing="encoding")
+    if made_public:
+        terminal.say(_public_text(made_public))
+    return code
+
+
+def _public_text(found: list[list[str]]) -> str:
+    """What open files make public, in one line. found: the kinds of metadata in each."""
+    counts = Counter(kind for kinds in found for kind in kinds)
+    several = len(found) > 1
+    listed = ", ".join(f"{kind} (in {count})" if several else kind for kind, count in counts.items())
+    pictures = f"{len(found)} full pictures" if several else "the full picture"
+    also = f"with {listed}; --strip drops these" if counts else "without EXIF and XMP"
+    return f"open: anybody can decode {pictures}, {also}"
 
 
 def _check_container_holds(picture: Picture) -> None:

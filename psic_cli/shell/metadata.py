@@ -3,11 +3,12 @@
 Pillow rewrites the whole block instead, which drops thumbnails and breaks maker notes.
 """
 
+import contextlib
 import re
 import struct
 from collections.abc import Iterator
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 # JPEG and WebP put this before the TIFF structure; psic keeps the structure alone.
 EXIF_PREFIX = b"Exif\x00\x00"
@@ -49,6 +50,15 @@ _LAYOUT_TAGS = frozenset(
 # XMP, Photoshop blocks and the ICC profile have places of their own.
 _SEPARATE_TAGS = frozenset((700, 33723, 34377, 34675))
 
+# Tags of EXIF that tell most of a person.
+_TELLING = {
+    "GPS position": {ExifTags.Base.GPSInfo},
+    "camera": {ExifTags.Base.Make, ExifTags.Base.Model},
+    "serial number": {ExifTags.Base.BodySerialNumber, ExifTags.Base.LensSerialNumber, ExifTags.Base.CameraSerialNumber},
+    "name": {ExifTags.Base.Artist, ExifTags.Base.CameraOwnerName, ExifTags.Base.Copyright, ExifTags.Base.XPAuthor},
+    "date": {ExifTags.Base.DateTime, ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized},
+}
+
 
 def upright_exif(exif: bytes) -> bytes:
     """The same TIFF structure with orientation 1 ("upright") in its first directory; unreadable bytes come back
@@ -89,6 +99,19 @@ def tiff_exif(image: Image.Image) -> bytes | None:
     if not exif:
         return None
     return upright_exif(exif.tobytes().removeprefix(EXIF_PREFIX))
+
+
+def kinds(exif: bytes | None, xmp: bytes | None) -> list[str]:
+    """What metadata there is, in words for people: EXIF, and what in it tells most of a person; XMP."""
+    found = []
+    if exif:
+        read = Image.Exif()
+        tags: set[int] = set()
+        with contextlib.suppress(Exception):  # Pillow raises nearly anything on damaged bytes
+            read.load(exif)
+            tags = {*read, *read.get_ifd(ExifTags.IFD.Exif)}
+        found = ["EXIF", *(name for name, numbers in _TELLING.items() if tags & numbers)]
+    return [*found, "XMP"] if xmp else found
 
 
 def _entries(exif: bytes, order: str) -> Iterator[int]:
