@@ -9,10 +9,12 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from psic_cli.errors import InputError
+from psic_cli.icc import MAX_ICC_BYTES
 from psic_cli.shell import plugins
+from psic_cli.shell.headers import unsupported_tiff
 
 DEFAULT_MAX_PIXELS = 200_000_000
 
@@ -58,6 +60,8 @@ def open_image(data: bytes, max_pixels: int, warn: Warn) -> Image.Image:
     # Our own limit is checked before any pixel is decoded, with the option that raises it in the message; Pillow's
     # would warn first. Not set on import: a program that only saves .psic files keeps Pillow's.
     Image.MAX_IMAGE_PIXELS = None
+    # A profile may be larger than the megabyte that Pillow allows; a PNG with one would be refused as a whole.
+    PngImagePlugin.MAX_TEXT_CHUNK = MAX_ICC_BYTES
     with translated(data):
         plugin = plugins.plugin_for(data)
         if plugin is not None:
@@ -99,6 +103,9 @@ def translated(data: bytes) -> Any:
 
 
 def _unidentified(data: bytes) -> InputError:
+    unsupported = unsupported_tiff(data) if data[:4] in (b"II*\0", b"MM\0*") else None
+    if unsupported is not None:
+        return unsupported
     for signature, kind in _SIGNATURES:
         if data.startswith(signature[:4]):
             return InputError(f"the {kind} picture is damaged or ends too early: its header cannot be read")

@@ -5,15 +5,18 @@ Start with `read_picture` and `write_picture`; both work on bytes, so that a pip
 """
 
 import io
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
 from psic_cli.errors import InputError, OutputError
 from psic_cli.picture import Picture
+from psic_cli.shell import colour
+from psic_cli.shell.headers import bits_per_channel
 from psic_cli.shell.metadata import EXIF_PREFIX, raw_profile, tiff_exif, upright_exif, upright_xmp
 from psic_cli.shell.opening import DEFAULT_MAX_PIXELS, Warn, open_image, translated
 
@@ -68,7 +71,7 @@ def read_picture(
 ) -> Picture:
     """The first picture of a file of any kind and mode that Pillow reads, upright and in 8 bits.
 
-    strip: leave EXIF and XMP out. warn: told what was lost (further frames, a range, an unusable profile).
+    strip: leave EXIF and XMP out. warn: told what was lost (further frames, depth, a range, an unusable profile).
     Raises `InputError` for a foreign, damaged, truncated or empty file and for more than `max_pixels`.
     """
     warn = warn or (lambda text: None)
@@ -81,13 +84,14 @@ def read_picture(
         if kind == "PNG" and _PNG_END not in data:
             raise InputError("the picture ends too early")  # the pixels may be there, what follows them is not
         # Only a loaded image has all its metadata: PNG may carry it behind the pixels.
-        return picture_of(image, strip=strip, warn=warn)
+        return picture_of(image, data, strip=strip, warn=warn)
 
 
-def picture_of(image: Image.Image, *, strip: bool = False, warn: Warn | None = None) -> Picture:
+def picture_of(image: Image.Image, data: bytes = b"", *, strip: bool = False, warn: Warn | None = None) -> Picture:
     """A loaded image of Pillow, of any mode, upright and in 8 bits; its metadata is what `image.info` holds.
 
-    strip, warn: as in `read_picture`. Raises `InputError` for colours that cannot be converted.
+    data: the file that it was read from, which says more about colours than Pillow does. strip, warn: as in
+    `read_picture`. Raises `InputError` for colours that cannot be converted.
     """
     warn = warn or (lambda text: None)
     info = image.info
@@ -95,7 +99,15 @@ def picture_of(image: Image.Image, *, strip: bool = False, warn: Warn | None = N
     xmp = None if strip else _xmp_of(info)
     icc = info.get("icc_profile") or None
     upright = ImageOps.exif_transpose(image)
-    rgb, alpha, grey, icc = _pixels(upright, image.format or "?", icc, warn)
+    bits = bits_per_channel(image, data)
+    if bits > 8:
+        warn(f"its {bits} bits per channel are reduced to 8")
+    if upright.mode in ("CMYK", "LAB"):
+        rgb, alpha, grey, icc = np.asarray(colour.without_profile(upright, icc, warn)), None, False, None
+    else:
+        kind = image.format or "?"
+        rgb, alpha, grey = _pixels(upright, kind, icc is None, warn)
+        rgb, icc = colour.settle(rgb, grey, icc, kind, data, warn)
     if alpha is not None and bool((alpha == 255).all()):
         alpha = None  # an alpha channel that says nothing is not worth its bytes
     return Picture(_own(rgb), None if alpha is None else _own(alpha), grey, icc, exif, xmp)
@@ -105,8 +117,8 @@ def write_picture(picture: Picture, kind: PictureFormat, *, warn: Warn | None = 
     """The bytes of a picture file; everything but JPEG is lossless.
 
     PNG and WebP keep transparency, ICC, EXIF and XMP; JPEG keeps the metadata, TIFF transparency and ICC, PPM and BMP
-    only pixels. Transparency that cannot be kept is laid on white, and `warn` is told. Raises `OutputError` if the
-    format cannot hold the size.
+    only pixels. Transparency that cannot be kept is laid on white, colours whose profile cannot be kept are
+    converted to sRGB, and `warn` is told. Raises `OutputError` if the format cannot hold the size.
     """
     warn = warn or (lambda text: None)
     limit = {PictureFormat.JPG: _JPEG_SIDE, PictureFormat.WEBP: _WEBP_SIDE}.get(kind)
@@ -118,8 +130,10 @@ def write_picture(picture: Picture, kind: PictureFormat, *, warn: Warn | None = 
     keeps_alpha = kind in (PictureFormat.PNG, PictureFormat.WEBP, PictureFormat.TIFF)
     if picture.alpha is not None and not keeps_alpha:
         warn(f"{kind.value} has no transparency: the picture is laid on white")
-    image = _image(picture, keeps_alpha)
-    options: dict[str, Any] = {"icc_profile": picture.icc} if picture.icc else {}
+    writes_grey, writes_profile = kind is not PictureFormat.WEBP, kind not in (PictureFormat.PPM, PictureFormat.BMP)
+    rgb, icc = colour.fit(picture.rgb, picture.grey, picture.icc, writes_grey, writes_profile, kind.value, warn)
+    image = _image(replace(picture, rgb=rgb), keeps_alpha)
+    options: dict[str, Any] = {"icc_profile": icc} if icc else {}
     if kind is PictureFormat.PNG:
         options |= _png_metadata(picture)
     elif kind is PictureFormat.JPG:
@@ -155,28 +169,26 @@ def _xmp_of(info: dict[Any, Any]) -> bytes | None:
     return upright_xmp(data) if isinstance(data, bytes) and data else None
 
 
-_Pixels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None, bool, bytes | None]
+_Pixels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None, bool]
 
 
-def _pixels(image: Image.Image, kind: str, icc: bytes | None, warn: Warn) -> _Pixels:
-    """rgb [H, W, 3], alpha [H, W] or None, grey, and the ICC profile that still describes them."""
+def _pixels(image: Image.Image, kind: str, is_untagged: bool, warn: Warn) -> _Pixels:
+    """rgb [H, W, 3], alpha [H, W] or None, and grey."""
     mode = image.mode
     if mode.startswith("I;16") or mode in ("I", "F"):
         values, alpha = _deep_grey(image, kind, warn)
-        return _triple(values), alpha, True, icc
-    if mode in ("CMYK", "LAB"):
-        return np.asarray(_to_srgb(image, icc, warn)), None, False, None
+        return _triple(values), alpha, True
     if mode in ("1", "L", "LA", "La"):
         keyed = mode in ("1", "L") and "transparency" in image.info  # one grey value stands for "see through"
-        return *_grey(image.convert("LA") if keyed else image), True, icc
+        return *_grey(image.convert("LA") if keyed else image), True
     if image.has_transparency_data:
         array = np.asarray(image.convert("RGBA"))
         rgb, alpha = array[..., :3], array[..., 3]
     else:
         rgb, alpha = np.asarray(image.convert("RGB")), None
     # A palette of greys is a grey picture in disguise; with a colour profile it would not be one.
-    grey = mode in ("P", "PA") and icc is None and _is_grey(rgb)
-    return rgb, alpha, grey, icc
+    grey = mode in ("P", "PA") and is_untagged and _is_grey(rgb)
+    return rgb, alpha, grey
 
 
 def _grey(image: Image.Image) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
@@ -222,26 +234,6 @@ def _deep_grey(image: Image.Image, kind: str, warn: Warn) -> tuple[npt.NDArray[n
             warn(f"its values {least:g} to {most:g} are scaled to 0 to 255")
     scaled = (values - low) * (255.0 / max(high - low, 1e-300))
     return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8), alpha
-
-
-def _to_srgb(image: Image.Image, icc: bytes | None, warn: Warn) -> Image.Image:
-    """CMYK and Lab through their profile (Lab has one by definition); CMYK without one by Pillow's plain formula."""
-    try:
-        if image.mode == "LAB":
-            source = ImageCms.createProfile("LAB")
-        elif icc is not None:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile
-        else:
-            return image.convert("RGB")
-        target = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(source), target, outputMode="RGB")
-        if converted is not None:
-            return converted
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        warn(f"its colour profile cannot be used ({' '.join(str(error).split())})")
-    if image.mode == "LAB":
-        raise InputError("the picture is in Lab colours and cannot be converted")
-    return image.convert("RGB")
 
 
 # Writing

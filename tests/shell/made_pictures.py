@@ -4,11 +4,12 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
+from psic_cli.icc import standard_srgb
 from psic_cli.picture import Pixels
 
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+SRGB = standard_srgb()
 GREY: Pixels = np.arange(0, 2 * 12 * 9, 2, dtype=np.uint8).reshape(12, 9)
 RGB: Pixels = np.stack([GREY, GREY[::-1], 255 - GREY], axis=2)
 
