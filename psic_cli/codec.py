@@ -2,10 +2,8 @@
 
     encode: Picture -> y, z -> integers -> range coder -> [z | public y, in four steps | sealed: private y, EXIF, XMP]
         -> bytes
-    encode hardened: Picture -> y; Picture + shield -> y, z -> as above, but sealed is what leads from this y to the
-        first
-    decode: bytes -> integers -> y_hat (private part known, or replaced by its predicted means) -> synthesis under a
-        condition -> Picture
+    encode hardened: Picture -> y; Picture + shield -> y, z -> as above, but sealed is what leads to the first y
+    decode: bytes -> integers -> y_hat (private part or its predicted means) -> synthesis under a condition -> Picture
 
 Which version comes out is decided by the decoder: *protected* (the default, needs no key), *full* and *machine* (need
 the key, unless the file is open). The bits do not depend on it. Whoever has no key may still ask a network for the full
@@ -102,8 +100,7 @@ def encode(
     secret: 32 bytes that seal the private latents and the EXIF and XMP metadata; None makes an open file. quality:
     1..100. strength: of the shield, in percent, see cltg.Condition. hardened: what is public is the protected picture
     itself, so that no decoder is given more without the key; such a file is larger, and cannot be open (ValueError).
-    keep_hidden: code the colours under alpha 0 too, which somebody may have meant to erase (alpha.without_hidden).
-    Two runs give equal bytes, but for the salt of the seal.
+    keep_hidden: code colours under alpha 0 too (see alpha.without_hidden). Two runs give equal bytes, but for the salt.
     """
     header = Header(
         picture.width,
@@ -205,11 +202,8 @@ def decode(
     """
     container = unpack(data)
     header = container.header
-    if header.width * header.height > max_pixels:
-        raise InputError(
-            f"the picture has {header.width * header.height} pixels, more than {max_pixels}",
-            hint="--max-pixels sets another limit",
-        )
+    if (pixels := header.width * header.height) > max_pixels:
+        raise InputError(f"the picture has {pixels} pixels, more than {max_pixels}", "--max-pixels sets another limit")
     metadata = not version.is_keyless if metadata is None else metadata
     sealed = {} if version.is_keyless and not metadata else _private_sections(data, container, secret)
     model = zoo.load(header.model, header.weights_hash, device=device, precision=precision)
@@ -235,11 +229,11 @@ def decode(
     asked = condition.tensor(network.config.largest_side).to(device)
     with _precision(model):
         x_hat = network.picture(y_hat, asked, header.height, header.width)
-    pixels = x_hat[0].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
+    levels = x_hat[0].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
 
     alpha, icc = container.sections.get(Section.ALPHA), container.sections.get(Section.ICC)
     return Picture(
-        rgb=np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()),
+        rgb=np.ascontiguousarray(levels.permute(1, 2, 0).cpu().numpy()),
         alpha=None if alpha is None else alpha_from_png(alpha, header.width, header.height),
         grey=header.grey,
         icc=None if icc is None else icc_from_payload(icc),

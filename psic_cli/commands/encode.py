@@ -171,8 +171,10 @@ def encode(
             }
 
         code = batch.run(todo, work, rules, standard, doing="encoding")
-    if made_public:
-        terminal.say(_public_text(made_public))
+    if any(made_public):
+        terminal.warn(_public_text(made_public), "--strip leaves metadata out")
+    elif made_public:
+        terminal.detail(_public_text(made_public))
     return code
 
 
@@ -182,8 +184,7 @@ def _public_text(found: list[list[str]]) -> str:
     several = len(found) > 1
     listed = ", ".join(f"{kind} (in {count})" if several else kind for kind, count in counts.items())
     pictures = f"{len(found)} full pictures" if several else "the full picture"
-    also = f"with {listed}; --strip drops these" if counts else "without EXIF and XMP"
-    return f"open: anybody can decode {pictures}, {also}"
+    return f"open: anybody can decode {pictures}, {f'with {listed}' if counts else 'without EXIF and XMP'}"
 
 
 def _check_container_holds(picture: Picture) -> None:

@@ -7,7 +7,6 @@ Start with `read_file`, `open_seal` and `decode_symbols`. Everything wrong raise
 import hashlib
 import hmac
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -157,22 +156,6 @@ def read_list(source: Bytes, place: str) -> tuple[dict[str, bytes], dict[str, in
     source.finish()
     require(must <= set(sections), "a section is missing")
     return sections, starts
-
-
-def read_profile(payload: bytes) -> bytes | None:
-    """The colour profile in ICC; None for an sRGB profile of the reader's own."""
-    if not payload:
-        return None
-    source = Bytes(payload)
-    size = source.varint()
-    require(1 <= size <= 4194304, "the profile's size is out of range")
-    stream = zlib.decompressobj()
-    try:
-        profile = stream.decompress(payload[source.at :], size + 1)
-    except zlib.error:
-        raise Refused("the profile is damaged") from None
-    require(len(profile) == size and stream.eof and not stream.unused_data, "the profile has another size")
-    return profile
 
 
 # Section 5: the seal

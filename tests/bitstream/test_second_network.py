@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from psic_cli.bitstream.header import MAX_SIDE, quality_level
-from tests.bitstream import second_network, second_reader
+from tests.bitstream import second_network, second_profile, second_reader
 from tests.bitstream.second_reader import Refused
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -50,7 +50,7 @@ def test_the_private_integers_need_the_key():
 
 def read_all(data: bytes, secret: bytes) -> None:
     second_network.read_integers(data, WEIGHTS, CARD, secret)
-    second_reader.read_profile(second_reader.read_file(data).sections.get("ICC", b""))
+    second_profile.read_profile(second_reader.read_file(data).sections.get("ICC", b""))
 
 
 # What can be seen without making a picture. The others are wrong in ways that only a decoder of PNG would notice.

@@ -2,9 +2,7 @@
 
 import io
 import struct
-import zlib
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,45 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from psic_cli.errors import InputError
 from psic_cli.icc import MAX_ICC_BYTES, standard_srgb
 from psic_cli.picture import Picture
 from psic_cli.shell import colour, profiles
-from psic_cli.shell.headers import bits_per_channel, hdr_transfer
 from psic_cli.shell.pictures import PictureFormat, read_picture, write_picture
-from tests.shell.made_pictures import GREY, RGB, saved
+from tests.shell.made_pictures import GREY, RGB, gama, grey_profile, saved, with_chunks
 
 P3 = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
 WIDE = profiles.profile_of(P3, colour._SRGB_CURVE, "wide") or b""
 
 
-def grey_profile(gamma: float) -> bytes:
-    """A grey profile of version 2 with one power curve."""
-    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
-    curve = b"curv" + bytes(4) + struct.pack(">IH2x", 1, round(gamma * 256))
-    name = b"desc" + bytes(4) + struct.pack(">I", 5) + b"grey\0" + bytes(8) + bytes(3 + 67) + b"\0"
-    table, body = struct.pack(">I", 3), b""
-    for tag, content in ((b"desc", name), (b"wtpt", white), (b"kTRC", curve)):
-        table += struct.pack(">4sII", tag, 128 + 4 + 36 + len(body), len(content))
-        body += content + bytes(-len(content) % 4)
-    header = struct.pack(">I4xI4s4s4s12x4s28x", 168 + len(body), 0x02400000, b"mntr", b"GRAY", b"XYZ ", b"acsp")
-    return (header + white[8:]).ljust(128, b"\0") + table + body
-
-
-def with_chunks(data: bytes, **chunks: bytes) -> bytes:
-    """A PNG with chunks behind its header."""
-    for name, content in reversed(chunks.items()):
-        chunk = name.encode() + content
-        data = data[:33] + struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
-    return data
-
-
 def chrm(primaries: tuple[float, ...]) -> bytes:
     return struct.pack(">8I", *(round(100000 * number) for number in primaries))
-
-
-def gama(gamma: float) -> bytes:
-    return struct.pack(">I", round(100000 * gamma))
 
 
 def read(data: bytes) -> tuple[Picture, list[str]]:
@@ -282,91 +253,3 @@ def test_what_makes_no_sense_is_said_and_the_picture_is_taken(chunks):
     assert picture.icc is None
     assert len(warnings) == 1
     assert "taken as sRGB" in warnings[0]
-
-
-# Depth
-
-
-def deep_png(colour_type: int, channels: int) -> bytes:
-    values = np.linspace(0, 65535, 12 * 9 * channels).astype(">u2").reshape(12, 9 * channels)
-    rows = b"".join(b"\0" + row.tobytes() for row in values)
-    data = b"\x89PNG\r\n\x1a\n"
-    header = struct.pack(">2I5B", 9, 12, 16, colour_type, 0, 0, 0)
-    for name, content in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
-        chunk = name + content
-        data += struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return data
-
-
-def deep_tiff(channels: int, bits: int, number: int) -> bytes:
-    """A TIFF without compression, of one strip. number: SampleFormat."""
-    width, height = 9, 12
-    pixels = bytes(width * height * channels * bits // 8)
-    entries = {256: (width,), 257: (height,), 258: (bits,) * channels, 259: (1,), 262: (2 if channels > 1 else 1,)}
-    entries |= {273: (8,), 277: (channels,), 278: (height,), 279: (len(pixels),), 339: (number,) * channels}
-    directory, extra = struct.pack("<H", len(entries)), b""
-    behind = 8 + len(pixels) + 2 + 12 * len(entries) + 4
-    for tag, values in sorted(entries.items()):
-        packed = struct.pack(f"<{len(values)}H", *values)
-        if len(packed) > 4:
-            packed, extra = struct.pack("<I", behind + len(extra)), extra + packed
-        directory += struct.pack("<HHI", tag, 3, len(values)) + packed.ljust(4, b"\0")
-    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + directory + bytes(4) + extra
-
-
-def deep_ppm() -> bytes:
-    return b"P6\n# made here\n9 12\n65535\n" + bytes(9 * 12 * 6)
-
-
-@pytest.mark.parametrize(
-    ("data", "bits"),
-    [
-        (deep_png(2, 3), 16),
-        (deep_png(6, 4), 16),
-        (deep_png(4, 2), 16),
-        (deep_png(0, 1), 16),
-        (deep_tiff(3, 16, 1), 16),
-        (deep_tiff(1, 16, 1), 16),
-        (deep_tiff(1, 32, 3), 32),
-        (deep_ppm(), 16),
-    ],
-    ids=["png rgb", "png rgba", "png grey and alpha", "png grey", "tiff rgb", "tiff grey", "tiff float", "ppm"],
-)
-def test_depth_that_is_lost_is_said(data, bits):
-    _, warnings = read(data)
-    assert warnings == [f"its {bits} bits per channel are reduced to 8"]
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "GIF", "TGA"])
-@pytest.mark.parametrize("mode", ["RGB", "L", "1"])
-def test_ordinary_depth_is_not_worth_a_word(kind, mode):
-    if kind == "WEBP" or (kind, mode) in (("JPEG", "1"), ("JPEG2000", "1"), ("AVIF", "1")):
-        mode = "RGB"
-    assert read(saved(Image.fromarray(RGB).convert(mode), kind))[1] == []
-
-
-@pytest.mark.parametrize(
-    ("shape", "words"),
-    [
-        ((3, 32, 3), "float colour is not supported: the picture has 3 channels of 32-bit floating-point numbers"),
-        ((4, 32, 3), "float colour is not supported: the picture has 4 channels of 32-bit floating-point numbers"),
-        ((3, 16, 3), "float colour is not supported: the picture has 3 channels of 16-bit floating-point numbers"),
-        ((1, 64, 3), "this is a kind of TIFF that is not supported: the picture has 1 channel of 64-bit floating"),
-        ((3, 32, 1), "this is a kind of TIFF that is not supported: the picture has 3 channels of 32-bit whole"),
-    ],
-)
-def test_a_tiff_of_unsupported_numbers_is_not_called_damaged(shape, words):
-    with pytest.raises(InputError) as caught:
-        read_picture(deep_tiff(*shape))
-    assert str(caught.value).startswith(words)
-    assert "8 or 16 bits" in str(caught.value.hint)
-
-
-@settings(max_examples=100)
-@given(st.binary(max_size=60), st.sampled_from(["PNG", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF", "JPEG"]))
-def test_headers_of_any_bytes_are_read_without_an_error(data, kind):
-    image: Any = Image.new("RGB", (1, 1))
-    image.format = kind
-    for start in (b"", b"\x89PNG\r\n\x1a\n", b"P6\n1 1\n", b"\xff\x4f\xff\x51"):
-        assert bits_per_channel(image, start + data) >= 8
-        hdr_transfer(kind, start + data)
