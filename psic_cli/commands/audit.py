@@ -32,9 +32,7 @@ def audit(
     ] = None,
     original: Annotated[
         Path | None,
-        typer.Option(
-            "--original", metavar="FILE", show_default=False, help="The picture that a .psic file was made of."
-        ),
+        typer.Option("--original", metavar="FILE", show_default=False, help="The picture that FILE was made of."),
     ] = None,
     condition: Annotated[
         str | None,
@@ -114,7 +112,8 @@ def audit(
     """Show what vision-language models read in a picture, before and after.
 
     A .psic file is read in its protected version, with the key in its full version too, and compared with --original. A
-    picture is encoded and decoded in memory, and is its own original; nothing is written.
+    picture is encoded and decoded in memory, and is its own original; nothing is written. With --original it is read as
+    it is: a protected picture after an upload, say. It may have another size.
 
     For each model: the five labels that it finds most probable, how alike it finds the version and the original, and a
     verdict. Still read: its first label is the original's. Partly misread: another one is first, but the original's is
@@ -133,7 +132,11 @@ def audit(
         condition = None if condition is None else worklist.stream_name(condition)
         worklist.check_one_stream(names, condition)
         if original is not None and len(names) > 1:
-            raise UsageError("--original is for one .psic file", "name one file")
+            raise UsageError("--original is for one file", "name one file")
+        if original is not None and worklist.identity(original) in {worklist.identity(Path(name)) for name in names} - {
+            None
+        }:
+            raise UsageError(f"{name_of(original)} is its own original", "leave out --original to encode it")
         if output is not None:
             _check_output(output, [*names, original, labels, captions, condition], force)
         card = zoo.find_card(model)
@@ -154,9 +157,13 @@ def audit(
 
             data = standard.read() if name == streams.STANDARD_STREAM else streams.read_file(Path(name))
             if not audit_inputs.is_psic(name, data):
+                if original is not None:
+                    if hardened:
+                        raise UsageError("--hardened and --original contradict each other", "nothing is encoded")
+                    whole = sources.read_rgb(original, max_pixels)
+                    with batch.naming(_shown(name)):
+                        return audit_inputs.prepare_pair(data, whole, max_pixels)
                 with batch.naming(_shown(name)):
-                    if original is not None:
-                        raise UsageError("this is its own original", "--original is for a .psic file")
                     network = zoo.load_card(card, device=place)
                     return audit_inputs.prepare_picture(data, network, quality, hardened, max_pixels)
             before = None if original is None else sources.read_rgb(original, max_pixels)
@@ -213,6 +220,8 @@ def _audit_all(
                     from psic_cli.pages.audit_parts import panel
 
                     panels.append(panel(audited[-1], prepared.versions, difference))
+                    if difference and len(prepared.versions) > 1 and not panels[-1].differences:
+                        terminal.warn(f"{_shown(name)} is not as large as its original: no difference is shown")
             advance()
     return audited, panels, failures
 
@@ -226,7 +235,7 @@ def _measure(name: str, prepared: Prepared, readers: list[Reader], device: str) 
         measuring.audit(
             prepared.versions,
             reader,
-            trained_against=measuring.was_trained_against(reader.vlp.name, card.data),
+            trained_against=None if card is None else measuring.was_trained_against(reader.vlp.name, card.data),
             device=device,
         )
         for reader in readers
@@ -235,8 +244,8 @@ def _measure(name: str, prepared: Prepared, readers: list[Reader], device: str) 
         file=_shown(name),
         width=width,
         height=height,
-        codec=card.name,
-        weights_hash=card.weights_hash.hex(),
+        codec=None if card is None else card.name,
+        weights_hash=None if card is None else card.weights_hash.hex(),
         quality=prepared.quality,
         hardened=prepared.hardened,
         bpp=prepared.bpp,

@@ -28,6 +28,7 @@ from psic_cli.vlp.imagenet import imagenet_classes
 from psic_cli.vlp.interface import VisionLanguageModel
 
 ORIGINAL, PROTECTED, FULL = "original", "protected", "full"
+PICTURE = "picture"  # as it is, whatever has been done to it
 TOP = 5  # labels that are shown, and that count as read
 WAVERS = 2.0  # a first label that is less than this many times as probable as the second is no firm reading
 
@@ -130,14 +131,16 @@ class Audit:
 
 @dataclass(frozen=True)
 class Audited:
-    """One file and all that was read in it. psnr: of each version against the original, decibels; empty without one."""
+    """One file and all that was read in it. psnr: of each version against the original, decibels, where both have one
+    size. codec and what follows: None for a picture that is read as it is.
+    """
 
     file: str
     width: int
     height: int
-    codec: str
-    weights_hash: str
-    quality: int
+    codec: str | None
+    weights_hash: str | None
+    quality: int | None
     hardened: bool
     bpp: float
     psnr: Mapping[str, float]
@@ -196,10 +199,12 @@ def audit(
 
 
 def losses(versions: Mapping[str, Pixels]) -> dict[str, float]:
-    """PSNR in decibels of every version against the original; empty if that is not among them."""
-    if ORIGINAL not in versions:
+    """PSNR in decibels of every version that is as large as the original; empty if that is not among them."""
+    original = versions.get(ORIGINAL)
+    if original is None:
         return {}
-    return {name: psnr(versions[ORIGINAL], rgb) for name, rgb in versions.items() if name != ORIGINAL}
+    same = {name: rgb for name, rgb in versions.items() if name != ORIGINAL and rgb.shape == original.shape}
+    return {name: psnr(original, rgb) for name, rgb in same.items()}
 
 
 def was_trained_against(model: str, card: Mapping[str, Any]) -> bool | None:

@@ -1,4 +1,4 @@
-"""From a file to the versions that are audited: a .psic file is decoded, a picture is encoded first."""
+"""From a file to the versions that are audited: a .psic file is decoded, a picture encoded first, or left as it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from psic_cli import codec, zoo
 from psic_cli.bitstream import container
 from psic_cli.codec import Version
 from psic_cli.errors import InputError
-from psic_cli.evaluation.audit import FULL, ORIGINAL, PROTECTED
+from psic_cli.evaluation.audit import FULL, ORIGINAL, PICTURE, PROTECTED
 from psic_cli.evaluation.coding import Making, code
 from psic_cli.picture import Pixels
 from psic_cli.shell.pictures import read_picture
@@ -17,18 +17,21 @@ from psic_cli.shell.pictures import read_picture
 
 @dataclass(frozen=True)
 class Prepared:
-    """The versions of one file, [H, W, 3] uint8 by name, in the order in which they are shown; and how it was coded."""
+    """The versions of one file, [H, W, 3] uint8 by name, in the order in which they are shown; and how it was coded.
+
+    card, quality: None for a picture that is read as it is.
+    """
 
     versions: dict[str, Pixels]
-    card: zoo.Card
-    quality: int
+    card: zoo.Card | None
+    quality: int | None
     hardened: bool
     bpp: float
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
-        height, width = self.versions[PROTECTED].shape[:2]
+        height, width = self.versions[PICTURE if PICTURE in self.versions else PROTECTED].shape[:2]
         return width, height
 
 
@@ -43,6 +46,12 @@ def prepare_picture(data: bytes, model: zoo.Model, quality: int, hardened: bool,
     coded = code(rgb, model, quality, [Version.PROTECTED, Version.FULL], Making(hardened))
     versions = {ORIGINAL: rgb, PROTECTED: coded.pictures[Version.PROTECTED], FULL: coded.pictures[Version.FULL]}
     return Prepared(versions, model.card, quality, hardened, coded.bpp)
+
+
+def prepare_pair(data: bytes, original: Pixels, max_pixels: int) -> Prepared:
+    """A picture file as it is, beside the original, which may have another size. InputError as in `read_picture`."""
+    rgb = read_picture(data, max_pixels=max_pixels, strip=True).rgb
+    return Prepared({ORIGINAL: original, PICTURE: rgb}, None, None, False, 8 * len(data) * 3 / rgb.size)
 
 
 def prepare_file(

@@ -107,9 +107,12 @@ def to_text(audited: Sequence[Audited], width: int = 120) -> str:
 
 def facts(file: Audited) -> str:
     """Size, rate and codec of a file in one line."""
+    size, rate = f"{file.width} x {file.height}", f"{file.bpp:.2f} bpp"
+    if file.codec is None or file.weights_hash is None:
+        compared = "as large as the original" if file.psnr else "not as large as the original, so without PSNR"
+        return f"{size}, {rate}, {compared}"
     kind = ", hardened" if file.hardened else ""
-    size = f"{file.width} x {file.height}, quality {file.quality}{kind}, {file.bpp:.2f} bpp"
-    return f"{size}, {file.codec} {file.weights_hash[:8]}"
+    return f"{size}, quality {file.quality}{kind}, {rate}, {file.codec} {file.weights_hash[:8]}"
 
 
 def _named(choice: Choice) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from psic_cli.evaluation.audit import ORIGINAL, PROTECTED, Audit, Audited, Verdict, count
+from psic_cli.evaluation.audit import ORIGINAL, PICTURE, PROTECTED, Audit, Audited, Verdict, count
 from psic_cli.evaluation.audit_text import (
     THRESHOLDS,
     WAVERING,
@@ -62,6 +62,8 @@ class _Version:
     name: str
     tone: str
     note: str
+    width: int
+    height: int
     picture: str
     difference: str
     readings: list[_Read]
@@ -69,12 +71,9 @@ class _Version:
 
 def _file(panel: Panel, number: int, several: bool) -> Section:
     audited = panel.audited
-    height, width = next(iter(panel.pictures.values())).shape[:2]
     body = fragment(
         "audit.html",
         name=panel.name,
-        width=width,
-        height=height,
         magnified=MAGNIFIED,
         with_differences=bool(panel.differences),
         verdicts=[_verdict(audit) for audit in audited.audits],
@@ -88,7 +87,7 @@ def _verdict(audit: Audit) -> _Verdict:
     lines = [f"{reading.version}: {outcome(reading)}" for reading in judged] or [unjudged(audit)]
     if audit.wavers:
         lines.append(f"It wavers over the {audit.reference}: another label says little.")
-    protected = audit.reading(PROTECTED)
+    protected = audit.reading(PROTECTED) or audit.reading(PICTURE)
     colours = {Verdict.MISREAD: "--machine", Verdict.STILL_READ: "--protected"}
     verdict = None if protected is None else protected.verdict
     colour = "--line" if verdict is None else colours.get(verdict, "--muted")
@@ -107,6 +106,8 @@ def _version(name: str, panel: Panel) -> _Version:
         name=name,
         tone=tone_of(name),
         note=f"{psnr:.1f} dB PSNR" if psnr is not None else "as it was" if name == ORIGINAL else "",
+        width=panel.pictures[name].shape[1],
+        height=panel.pictures[name].shape[0],
         picture=data_uri(panel.pictures[name]),
         difference=data_uri(panel.differences[name]) if name in panel.differences else "",
         readings=readings,
@@ -121,7 +122,13 @@ def _tiles(audited: Sequence[Audited]) -> list[Tile]:
             figure = next(verdict for verdict, number in row.verdicts.items() if number)
         else:
             figure = f"{row.verdicts[Verdict.MISREAD.value]} of {row.files} misread"
-        tiles.append(Tile(f"{row.version} version, {row.model}", figure, role(row.trained_against)))
+        tiles.append(
+            Tile(
+                f"{row.version}{'' if row.version == PICTURE else ' version'}, {row.model}",
+                figure,
+                role(row.trained_against),
+            )
+        )
     return tiles
 
 

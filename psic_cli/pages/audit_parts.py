@@ -9,7 +9,7 @@ from pathlib import PurePath
 import numpy as np
 from PIL import Image
 
-from psic_cli.evaluation.audit import Audit, Audited, Reading
+from psic_cli.evaluation.audit import PICTURE, PROTECTED, Audit, Audited, Reading
 from psic_cli.evaluation.audit_text import label_text, matched, percent
 from psic_cli.pages.base import LONGEST_SIDE, TONES, Bar
 from psic_cli.picture import Pixels
@@ -19,7 +19,9 @@ MAGNIFIED = 8  # times that differences are shown, around grey
 
 @dataclass(frozen=True)
 class Panel:
-    """One file in a report. pictures: [H, W, 3] uint8 by version; differences: the same, from the reference."""
+    """One file in a report. pictures: [H, W, 3] uint8 by version; differences: the same, from the reference, of
+    versions that are as large.
+    """
 
     audited: Audited
     pictures: Mapping[str, Pixels]
@@ -37,7 +39,9 @@ def panel(audited: Audited, versions: Mapping[str, Pixels], with_differences: bo
     differences = {}
     if with_differences and reference is not None:
         differences = {
-            name: shrink(difference(rgb, versions[reference])) for name, rgb in versions.items() if name != reference
+            name: shrink(difference(rgb, versions[reference]))
+            for name, rgb in versions.items()
+            if name != reference and rgb.shape == versions[reference].shape
         }
     return Panel(audited, {name: shrink(rgb) for name, rgb in versions.items()}, differences)
 
@@ -90,5 +94,5 @@ def remark(reading: Reading, audit: Audit) -> str:
 
 
 def tone_of(version: str) -> str:
-    """The colour of a version."""
-    return version if version in TONES else "muted"
+    """The colour of a version; of a picture that is read as it is, that of the protected one, which it may be."""
+    return PROTECTED if version == PICTURE else version if version in TONES else "muted"

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from psic_cli import __version__
 from psic_cli.evaluation.audit_text import facts, role, sentence
-from psic_cli.pages.audit_parts import MAGNIFIED, Panel, caption_bars, label_bars, remark
+from psic_cli.pages.audit_parts import MAGNIFIED, Panel, caption_bars, label_bars, remark, tone_of
 from psic_cli.pages.base import Bar
 from psic_cli.picture import Pixels
 
@@ -78,7 +78,7 @@ def _column(version: str, panel: Panel) -> Image.Image:
     column = Image.new("RGB", (COLUMN, height), _GROUND)
     pen = ImageDraw.Draw(column)
     psnr = audited.psnr.get(version)
-    pen.text((0, 0), version, _TONES.get(version, _INK), _font(36))
+    pen.text((0, 0), version, _TONES.get(tone_of(version), _INK), _font(36))
     if psnr is not None:
         pen.text((COLUMN, 8), f"{psnr:.1f} dB PSNR", _MUTED, _font(26), anchor="ra")
     top = 60

@@ -160,6 +160,46 @@ def test_an_original_of_another_size_is_refused(sealed, colours):
     assert "photo.psic has 40 x 24 pixels, its original 41 x 24" in done.errors[0]
 
 
+def test_two_pictures_are_compared_as_they_are(photo, colours, monkeypatch):
+    monkeypatch.setattr("psic_cli.zoo.load_card", lambda *_, **__: pytest.fail("a network was loaded"))
+    (photo.parent / "again.jpg").write_bytes(picture_bytes(kind="JPEG", quality=20))
+    done = psic("audit", "again.jpg", "--original", "photo.png", *colours, "--json")
+    assert done.code == ExitCode.OK, done.stderr
+    (file,) = json.loads(done)["files"]
+    assert [reading["version"] for reading in file["audits"][0]["readings"]] == ["original", "picture"]
+    assert file["audits"][0]["reference"] == "original"
+    assert file["audits"][0]["readings"][1]["verdict"] == "still read"
+    assert 20 < file["psnr"]["picture"] < 60
+    assert [file[name] for name in ("codec", "weights_hash", "quality")] == [None] * 3
+    assert file["bpp"] == pytest.approx(8 * (photo.parent / "again.jpg").stat().st_size / (40 * 24))
+    words = psic("audit", "again.jpg", "--original", "photo.png", *colours).stderr
+    assert "again.jpg  40 x 24, " in words
+    assert "bpp, as large as the original" in words
+    assert "witness:lite0: picture still read as" in words
+    assert "full" not in words
+
+
+def test_two_pictures_may_differ_in_size(photo, colours):
+    (photo.parent / "small.png").write_bytes(picture_bytes(width=20, height=17))
+    done = psic("audit", "small.png", "--original", "photo.png", *colours, "--json")
+    assert done.code == ExitCode.OK, done.stderr
+    (file,) = json.loads(done)["files"]
+    assert (file["width"], file["height"], file["psnr"]) == (20, 17, {})
+    for name in ("audit.html", "audit.png"):
+        done = psic("audit", "small.png", "--original", "photo.png", *colours, "--difference", "-o", name)
+        assert done.code == ExitCode.OK, done.stderr
+        assert "small.png is not as large as its original: no difference is shown" in done.stderr
+        assert "not as large as the original, so without PSNR" in done.stderr
+    page = (photo.parent / "audit.html").read_text()
+    assert 'width="20" height="17"' in page
+    assert "picture version" not in page
+
+
+def test_a_picture_is_piped_in_beside_its_original(photo, colours):
+    done = psic("audit", "-", "--original", "photo.png", *colours, "--json", stdin=picture_bytes(seed=1))
+    assert versions(json.loads(done)) == ["original", "picture"]
+
+
 def test_which_models_the_shield_was_trained_against_comes_from_the_codecs_card(photo, colours, monkeypatch):
     data = json.loads(psic("audit", photo, *colours, "--json"))
     assert [audit["trained_against"] for audit in data["files"][0]["audits"]] == [None, None]
@@ -180,7 +220,11 @@ def test_which_models_the_shield_was_trained_against_comes_from_the_codecs_card(
         (["photo.png", "-o", "none/audit.html"], ExitCode.OUTPUT, "there is no folder none"),
         (["photo.png", "--difference"], ExitCode.USAGE, "--difference is for reports"),
         (["photo.png", "--original", "photo.png"], ExitCode.USAGE, "photo.png is its own original"),
-        (["photo.psic", "photo.png", "--original", "photo.png"], ExitCode.USAGE, "--original is for one .psic file"),
+        (["photo.psic", "photo.png", "--original", "photo.png"], ExitCode.USAGE, "--original is for one file"),
+        (["photo.png", "--original", "missing.png"], ExitCode.INPUT, "cannot read missing.png"),
+        (["text.png", "--original", "photo.png"], ExitCode.INPUT, "text.png is not a picture psic can read"),
+        (["text.png", "--original", "photo.png", "--hardened"], ExitCode.USAGE, "--hardened and --original contradict"),
+        (["photo.png", "--original", "photo.psic"], ExitCode.INPUT, "photo.psic is already a .psic file"),
         (["photo.psic", "--original", "missing.png"], ExitCode.INPUT, "cannot read missing.png"),
         (["photo.psic", "--full", "--condition", "key.bin"], ExitCode.USAGE, "contradict each other"),
         (["photo.psic", "--condition", "missing.bin"], ExitCode.CONDITION, "missing.bin"),
