@@ -65,7 +65,7 @@ def without_hidden(rgb: Pixels, alpha: Pixels) -> Pixels:
 
 def _spread(sums: npt.NDArray[np.float32], counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Means [H, W, 3] of sums [H, W, 3] over counts [H, W]; where there is no count, those at half the size."""
-    means = sums / np.maximum(counts, 1)[..., None]
+    means = np.divide(sums, np.maximum(counts, 1)[..., None])
     known = counts > 0
     if known.all() or means.shape[:2] == (1, 1):
         return means

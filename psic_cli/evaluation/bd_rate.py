@@ -31,7 +31,7 @@ class Curve:
     bpp: Floats
     psnr: Floats
 
-    def mean(self, weights: npt.ArrayLike | None = None) -> Curve:
+    def mean(self, weights: npt.NDArray[np.int64] | None = None) -> Curve:
         """The curve of the mean picture. weights: [pictures], how often each counts."""
         return Curve(np.average(self.bpp, 0, weights), np.average(self.psnr, 0, weights))
 
