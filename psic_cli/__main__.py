@@ -19,7 +19,9 @@ def main() -> None:
         signal.signal(signal.SIGHUP, _end_at_once)
     try:
         from psic_cli.app import run
+        from psic_cli.runtime import set_environment
 
+        set_environment()
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # while Python was still importing
         sys.stderr.write("psic: interrupted\n")

@@ -13,6 +13,7 @@ what is sealed leads from its latents to those of the full one. Start with `enco
 
 from __future__ import annotations
 
+from psic_cli.torch_first import coding  # isort: skip
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Latents:
     level: Tensor  # [1], of quality: of what is public
 
 
-@torch.inference_mode()
+@coding()
 def encode(
     picture: Picture,
     secret: bytes | None,
@@ -165,12 +166,11 @@ def _draw(x: Tensor, coded: Tensor, prediction: Prediction, strength: int, model
     """A picture [1, 3, H, W] with its shield drawn into it."""
     network, (height, width) = model.network, x.shape[2:]
     quality = network.config.quality(prediction.level).item()
-    condition = Condition(strength / 100, 0.0, min(height, width), quality).tensor(network.config.largest_side)
-    condition = condition.to(x.device)
+    asked = Condition(strength / 100, 0.0, min(height, width), quality).tensor(network.config.largest_side, x.device)
     y_hat = _keyless(coded, prediction, model)
     with _precision(model):
-        plain = network.picture(y_hat, of_full(condition), height, width).float()
-        shield, small = network.shield(y_hat, plain, condition)
+        plain = network.picture(y_hat, of_full(asked), height, width).float()
+        shield, small = network.shield(y_hat, plain, asked)
     return (x + (DRAWN if small is None else DRAWN_ON_THUMBNAIL) * shield).clamp_(0, 1)
 
 
@@ -181,7 +181,7 @@ def _keyless(coded: Tensor, prediction: Prediction, model: zoo.Model) -> Tensor:
     return model.network.restore(known, prediction.mean.float(), prediction.level)
 
 
-@torch.inference_mode()
+@coding()
 def decode(
     data: bytes,
     secret: bytes | None = None,
@@ -226,7 +226,7 @@ def decode(
         short_side=header.short_side,
         quality=network.config.quality(level).item(),
     )
-    asked = condition.tensor(network.config.largest_side).to(device)
+    asked = condition.tensor(network.config.largest_side, device)
     with _precision(model):
         x_hat = network.picture(y_hat, asked, header.height, header.width)
     levels = x_hat[0].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
@@ -242,7 +242,7 @@ def decode(
     )
 
 
-@torch.inference_mode()
+@coding()
 def symbols_hash(
     data: bytes, secret: bytes | None = None, *, device: str = "cpu", integers: str = "auto"
 ) -> dict[str, str]:

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from psic_cli import runtime
 from psic_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ def _verified_bytes(card: Card) -> bytes:
 
 def choose_device(name: str) -> str:
     """ "auto" becomes "cuda" where there is one, else "cpu". UsageError if cuda is asked for and absent."""
+    runtime.load_torch()
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
@@ -188,14 +190,14 @@ def load(
 
 def load_card(card: Card, *, device: str = "cpu", precision: str = "auto", integers: str = "auto") -> Model:
     """`load` for a card that is at hand already."""
+    runtime.load_torch()
+    runtime.keep_freed_memory()
+    runtime.forget_threads_of_parent()
     return _load(card, device, precision, integers)
 
 
 @lru_cache(maxsize=4)
 def _load(card: Card, device: str, precision: str, integers: str) -> Model:
-    from psic_cli.memory import keep_freed_memory
-
-    keep_freed_memory()
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load as load_tensors
@@ -210,9 +212,10 @@ def _load(card: Card, device: str, precision: str, integers: str) -> Model:
             raise ModelError(
                 f"{folder}: weights of version {card.data['weights_version']}, this psic reads {WEIGHTS_VERSION}"
             )
-        tensors = load_tensors(data)
-        arrays = {key: tensors.pop(key).numpy() for key in list(tensors) if key.startswith("tables.")}
-        network = PsicNetwork.from_tensors(NetworkConfig(**card.data["network"]), tensors)
+        with torch.device("cpu"), torch.inference_mode(False):  # a host may have set others
+            tensors = load_tensors(data)
+            arrays = {key: tensors.pop(key).numpy() for key in list(tensors) if key.startswith("tables.")}
+            network = PsicNetwork.from_tensors(NetworkConfig(**card.data["network"]), tensors)
         z_tables, y_tables = TableSet.from_arrays(arrays, "tables.z"), TableSet.from_arrays(arrays, "tables.y")
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: the weights do not fit their card: {error}") from error

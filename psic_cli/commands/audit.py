@@ -104,6 +104,7 @@ def audit(
         typer.Option("--captions", metavar="FILE", help="Sentences, one a line.", rich_help_panel=_READING),
     ] = None,
     device: options.DeviceOption = options.Device.AUTO,
+    threads: options.Threads = None,
     max_pixels: options.MaxPixels = 200_000_000,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,

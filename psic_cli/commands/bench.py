@@ -47,10 +47,7 @@ def bench(
         ),
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Repetitions.")] = 5,
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", metavar="N", min=1, show_default="as torch", help="Threads of each codec."),
-    ] = None,
+    threads: options.Threads = None,
     limit_seconds: Annotated[
         float,
         typer.Option(
@@ -103,10 +100,8 @@ def bench(
         else:
             peers = contenders.check_names(_names(peer_names))
         own = None if picture is None else read_rgb(picture)
-        threads = threads or torch.get_num_threads()
-        torch.set_num_threads(threads)
         network = zoo.load(card.name, card.weights_hash, device="cpu")
-        setup = measure.Setup(network, quality, peers, threads, repeat, limit_seconds)
+        setup = measure.Setup(network, quality, peers, torch.get_num_threads(), repeat, limit_seconds)
         found = results.Results(_about(setup, "a sample photo, tiled" if picture is None else picture.name))
 
         def skipped(one: results.Skipped) -> None:

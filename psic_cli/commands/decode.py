@@ -81,6 +81,7 @@ def decode(
             "--strip", metavar="", help="Leave EXIF and XMP out of any version.", rich_help_panel=options.ADVANCED
         ),
     ] = False,
+    threads: options.Threads = None,
     precision: Annotated[
         Precision,
         typer.Option("--precision", help="auto takes bfloat16 where it is faster.", rich_help_panel=options.ADVANCED),

@@ -85,6 +85,7 @@ def encode(
         ),
     ] = False,
     device: options.DeviceOption = options.Device.AUTO,
+    threads: options.Threads = None,
     max_pixels: options.MaxPixels = 200_000_000,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,

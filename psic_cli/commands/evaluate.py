@@ -141,6 +141,7 @@ def evaluate(
         ),
     ] = None,
     device: options.DeviceOption = options.Device.AUTO,
+    threads: options.Threads = None,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
     debug: options.Debug = False,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from psic_cli import runtime
 from psic_cli.errors import UsageError
 from psic_cli.shell.terminal import terminal
 
@@ -33,6 +34,12 @@ def _quiet(value: bool) -> bool:
 
 def _debug(value: bool) -> bool:
     terminal.debug = terminal.debug or value
+    return value
+
+
+def _threads(value: int | None) -> int | None:
+    if value is not None:
+        runtime.use_threads(value)
     return value
 
 
@@ -110,6 +117,20 @@ Strength = Annotated[
     ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where the network runs.", rich_help_panel=ADVANCED)]
+# Acts while the command line is parsed, too: torch is loaded afterwards.
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        max=1024,
+        show_default="one per core",
+        callback=_threads,
+        help="Threads that the network computes with.",
+        rich_help_panel=ADVANCED,
+    ),
+]
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", metavar="N", min=1, help="Refuse larger pictures.", rich_help_panel=ADVANCED)
 ]

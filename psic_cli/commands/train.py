@@ -56,6 +56,7 @@ def train(
     ] = None,
     force: options.Force = False,
     device: options.DeviceOption = options.Device.AUTO,
+    threads: options.Threads = None,
     verbose: options.Verbose = 0,
     quiet: options.Quiet = False,
     debug: options.Debug = False,

@@ -38,14 +38,15 @@ class Condition:
     short_side: int
     quality: float
 
-    def tensor(self, largest_side: int) -> Tensor:
+    def tensor(self, largest_side: int, device: torch.device | str = "cpu") -> Tensor:
         """[1, 4] float32: strength, machine, scale = log2(short side / 224), quality.
 
         The scale stops at what training has seen: below 224 pixels, and above `largest_side`, it stays what it is
         there.
         """
         side = max(WITNESS_SIDE, min(self.short_side, largest_side))
-        return torch.tensor([[self.strength, self.machine, math.log2(side / WITNESS_SIDE), self.quality]])
+        values = [self.strength, self.machine, math.log2(side / WITNESS_SIDE), self.quality]
+        return torch.tensor([values], dtype=torch.float32, device=device)
 
 
 def of_full(condition: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class NetworkConfig:
 
     def quality(self, level: Tensor) -> Tensor:
         """Levels [B] as 0 (smallest file) to 1 (best)."""
-        return level / (self.levels - 1)
+        return level.float() / (self.levels - 1)
 
     def band(self, level: Tensor, bands: int) -> Tensor:
         """Levels [B] -> which of so many ranges of levels each is in, 0..bands - 1."""

@@ -36,7 +36,7 @@ GAIN_MAX = 2**11
 INDEX_SHARE_BITS = 4  # 16 table indexes per unit of the network's scale output
 MEAN_SHARE_BITS = 3  # 8 latent units per unit of the network's mean output
 Z_MAX = 127
-LOG_SCALE_STEP = torch.log(torch.tensor(LARGEST_SCALE / SMALLEST_SCALE)).item() / (N_SCALES - 1)
+LOG_SCALE_STEP = math.log(LARGEST_SCALE / SMALLEST_SCALE) / (N_SCALES - 1)
 
 
 def clamp_z(z: Tensor) -> Tensor:

@@ -207,7 +207,7 @@ def exact_type(device: str | torch.device) -> torch.dtype:
     numbers = torch.arange(PROBED, device=device, dtype=torch.float64)
     x = (numbers[:, None] * 89 + numbers * 55).remainder(ACTIVATION_MAX + 1)[None, :, :, None]
     if torch.device(device).type == "cpu" and multiplies_bytes_quickly():
-        largest = torch.tensor([-WEIGHT_MAX, WEIGHT_MAX], dtype=torch.float64).repeat(PROBED, PROBED // 2)
+        largest = numbers.new_tensor([-WEIGHT_MAX, WEIGHT_MAX]).repeat(PROBED, PROBED // 2)
         extreme = x.clone()
         extreme[:, ::2], extreme[:, 1::4] = ACTIVATION_MAX, 0.0
         found = ByteProducts(largest, numbers, 128)([as_bytes(extreme, 128)])

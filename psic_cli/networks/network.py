@@ -103,18 +103,19 @@ class PsicNetwork(nn.Module):
         """The inverse of `to_tensors`, frozen and in evaluation mode. KeyError, RuntimeError or ValueError if they do
         not fit.
         """
-        network = cls(config)
+        network = cls(config)  # the weights take the place of its parameters, whatever type a host has made the default
         for part in network.real_parts():
             state = {
                 key[len(part) + 1 :]: value.float() for key, value in tensors.items() if key.startswith(part + ".")
             }
-            getattr(network, part).load_state_dict(state)
+            getattr(network, part).load_state_dict(state, assign=True)
         for key, layer in network.integer_layers():
             bits = {"weight": WEIGHT_BITS, "bias": layer.accumulator_bits}
             if layer.levels:
                 bits["level_bias"] = layer.accumulator_bits
-                layer.level_bias = nn.Parameter(torch.zeros(layer.levels, len(layer.bias)))
-            layer.double().load_state_dict({name: tensors[f"{key}.{name}"].double() / 2**b for name, b in bits.items()})
+                layer.level_bias = nn.Parameter(layer.bias.new_empty(layer.levels, len(layer.bias)))
+            state = {name: tensors[f"{key}.{name}"].double() / 2**b for name, b in bits.items()}
+            layer.load_state_dict(state, assign=True)
         network.check_exact()
         gain, offset, inverse = (tensors[f"scaling.{key}"] for key in ("gain", "offset", "inverse"))
         if gain.shape != (config.levels, config.latents) or offset.shape != gain.shape or inverse.shape != gain.shape:

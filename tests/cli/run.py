@@ -43,6 +43,7 @@ def psic(*arguments: str | Path, stdin: bytes | None = None, cwd: Path | None = 
         if cwd is not None:
             stack.callback(os.chdir, os.getcwd())
             os.chdir(cwd)
+        stack.enter_context(mock.patch.dict(os.environ))  # a command may set some for its children
         words = [str(argument) for argument in arguments]
         with mock.patch.object(sys, "argv", ["psic", *words]), _descriptors(*(file.fileno() for file in files)):
             code = run(words)
