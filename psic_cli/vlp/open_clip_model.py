@@ -3,6 +3,9 @@
 Named as open_clip names them: `MODEL:PRETRAINED`, where PRETRAINED is a tag ("ViT-B-32:laion2b_s34b_b79k", fetched from
 its hub once and kept in its cache) or a local checkpoint ("ViT-B-32:weights.safetensors"); `local-dir:FOLDER`, a folder
 with open_clip_config.json and weights; `hf-hub:ORG/REPO`.
+
+A checkpoint does not tell how its pictures are prepared. The tag does that it is called after ("webli.safetensors"),
+else most tags of its model: those of SigLIP squash a picture, those of CLIP take its middle.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from psic_cli.vlp.maps import squared
 from psic_cli.vlp.open_clip_maps import feature_maps, patch_side, resized
 
 _WHOLE_MODELS = ("local-dir", "hf-hub")  # open_clip's prefixes for a place that holds configuration and weights
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 _TEXTS_AT_ONCE = 64
 
 
@@ -102,15 +106,13 @@ class OpenClipModel(nn.Module):
         size, mode = self.preprocess["size"], self.preprocess["resize_mode"]
         target = (size, size) if isinstance(size, int) else tuple(size)
         height, width = pictures.shape[-2:]
-        ratios = (target[0] / height, target[1] / width)
         if mode == "squash":
             new = target
-        else:  # the shorter or the longer side fits, the other is cut or padded; int() as in torchvision
-            ratio = min(ratios) if mode == "longest" else max(ratios)
-            new = tuple(
-                t if r == ratio else max(1, int(s * ratio))
-                for s, t, r in zip((height, width), target, ratios, strict=True)
-            )
+        elif mode == "shortest" and target[0] == target[1]:  # what is longer is cut; int() as in torchvision
+            new = tuple(int(target[0] * side / min(height, width)) for side in (height, width))
+        else:  # round() as in open_clip
+            ratio = (max if mode == "longest" else min)(height / target[0], width / target[1])
+            new = tuple(max(1, round(side / ratio)) for side in (height, width))
         if (height, width) != new:
             kind = "bilinear" if self.preprocess["interpolation"] == "bilinear" else "bicubic"
             pictures = F.interpolate(pictures, new, mode=kind, antialias=True, align_corners=False)
@@ -127,32 +129,47 @@ def _create(config_name: str, pretrained: str | None, spec: str) -> Any:
     """The network with its weights."""
     import open_clip
 
-    tag = None
+    fetched: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     if pretrained is not None:
         if open_clip.get_model_config(config_name) is None:
             known = [name for name in open_clip.list_models() if name.lower().startswith(config_name.lower()[:5])]
             listed = ", ".join(known[:8]) or "ViT-B-32, ViT-L-14, RN50, ..."
             raise ModelError(f"open_clip knows no model {config_name!r}", f"such as {listed}")
-        tag = open_clip.pretrained.get_pretrained_cfg(config_name, pretrained)
-        if not pretrained or (not tag and not Path(pretrained).is_file()):
+        fetched = open_clip.pretrained.get_pretrained_cfg(config_name, pretrained)
+        if not pretrained or (not fetched and not Path(pretrained).is_file()):
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(config_name)) or "none"
             message = f"{pretrained!r} is neither a checkpoint file nor a tag of {config_name}"
             raise ModelError(message if pretrained else f"no weights named for {config_name}", f"its tags: {tags}")
+        settings = fetched or _settings_of_file(config_name, Path(pretrained).stem)
     try:
         return open_clip.create_model(
             config_name,
             pretrained,
             require_pretrained=True,  # never a network of random numbers
-            force_quick_gelu=bool(tag and tag.get("quick_gelu")),  # open_clip only warns where this differs
+            force_quick_gelu=bool(settings.get("quick_gelu")),  # open_clip only warns where this differs
+            force_preprocess_cfg={name: settings[name] for name in _PREPROCESSING if name in settings},
         )
     except Exception as error:  # open_clip, torch, safetensors and the hub raise whatever they like
-        if tag or spec.startswith("hf-hub:"):
+        if fetched or spec.startswith("hf-hub:"):
             raise ModelError(f"cannot fetch open_clip:{spec}: {_reason(error)}", _HINT_FETCH) from error
         if spec.startswith("local-dir:"):
             hint = "the folder needs open_clip_config.json and a checkpoint of that model"
         else:
             hint = f"it must hold the weights of {config_name}, saved by torch.save or as safetensors"
         raise ModelError(f"cannot load open_clip:{spec}: {_kind_of_failure(error)}", hint) from error
+
+
+def _settings_of_file(config_name: str, stem: str) -> dict[str, Any]:
+    """What the tag says that a checkpoint is called after, or of the preprocessing what most tags of its model say."""
+    import open_clip
+
+    if named := open_clip.pretrained.get_pretrained_cfg(config_name, stem):
+        return dict(named)
+    tags = open_clip.list_pretrained_tags_by_model(config_name)
+    said = [open_clip.pretrained.get_pretrained_cfg(config_name, tag) for tag in tags]
+    ways = [{name: one[name] for name in _PREPROCESSING if name in one} for one in said]
+    return max(ways, key=ways.count, default={})
 
 
 def _kind_of_failure(error: BaseException) -> str:

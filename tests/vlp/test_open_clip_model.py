@@ -1,6 +1,7 @@
 """Models of open_clip: a small one, saved here, named in every way that needs no network."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 
 from psic_cli.errors import ModelError
 from psic_cli.vlp.interface import load_vlp
-from psic_cli.vlp.open_clip_model import OpenClipModel
+from psic_cli.vlp.open_clip_model import OpenClipModel, _settings_of_file
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -85,6 +86,47 @@ def test_pictures_are_prepared_as_open_clip_prepares_files(saved, monkeypatch, s
     image = picture(*size)
     expected = own(image) * model.std + model.mean  # Pillow rounds to whole levels, and clips
     assert (model._fit(as_batch(image))[0].clamp(0, 1) - expected).abs().max() < 2.5 / 255
+
+
+def test_a_local_file_is_prepared_for_as_the_tags_of_its_model_say(saved, monkeypatch):
+    clip = {
+        "mean": (0.48, 0.46, 0.41),
+        "std": (0.27, 0.26, 0.28),
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
+    siglip = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    tags = {"first": clip | {"quick_gelu": True}, "webli": siglip, "webli_2": siglip}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "psic-tiny-clip", tags)
+    for name, expected in (("other.pt", siglip), ("webli.pt", siglip), ("first.pt", clip)):
+        shutil.copy(saved / "tiny-clip.pt", saved / name)
+        model = OpenClipModel(f"psic-tiny-clip:{saved / name}")
+        assert {key: model.preprocess[key] for key in expected} == expected
+        assert model.mean.flatten().tolist() == pytest.approx(expected["mean"])
+        assert model.encode_image(torch.rand(1, 3, 40, 90)).shape == (1, 16)
+        gelu = type(model.model.visual.transformer.resblocks[0].mlp.gelu).__name__
+        assert gelu == ("QuickGELU" if name == "first.pt" else "GELU")
+
+
+def test_files_of_every_siglip_are_squashed_and_those_of_every_openai_clip_are_not():
+    for name in open_clip.list_models():
+        settings = _settings_of_file(name, "weights")
+        if "SigLIP" in name:
+            assert (settings["resize_mode"], set(settings["mean"])) == ("squash", {0.5}), name
+        elif "openai" in open_clip.list_pretrained_tags_by_model(name):
+            assert settings["resize_mode"] == "shortest", name
+            assert settings["mean"] == open_clip.OPENAI_DATASET_MEAN, name
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+def test_every_size_is_fitted_as_open_clip_fits_it(model, mode):
+    cfg = open_clip.transform.PreprocessCfg(size=32, mean=(0,) * 3, std=(1,) * 3, resize_mode=mode, fill_color=255)
+    own = open_clip.transform.image_transform_v2(cfg, is_train=False)
+    model.preprocess = dict(model.preprocess, resize_mode=mode, fill_color=255)
+    for size in [(33, 47), (47, 90), (111, 37), (29, 31), (64, 99), (200, 35)]:
+        image = picture(*size)
+        fitted = model._fit(as_batch(image))[0].clamp(0, 1)
+        assert (fitted - own(image)).abs().max() < 2.5 / 255, size
 
 
 def test_the_longest_side_can_be_made_to_fit(model):
