@@ -45,7 +45,7 @@ def write_weights(folder: Path, data: bytes) -> None:
 def other_weights(offset: float = 0.01) -> bytes:
     """Weights of another tiny model."""
     tensors = load_tensors((TINY / "weights.safetensors").read_bytes())
-    tensors["g_p.to_pixels.bias"] += offset
+    tensors["g_s.to_pixels.bias"] += offset
     return save_tensors(tensors)
 
 
@@ -218,7 +218,7 @@ def test_a_model_that_was_replaced_in_its_folder_is_loaded_anew(models):
     write_weights(models / "tiny", other_weights())
     after = zoo.load("tiny")
     assert after.card.weights_hash != before.card.weights_hash
-    biases = [model.network.steered().to_pixels.bias for model in (before, after)]
+    biases = [model.network.g_s.to_pixels.bias for model in (before, after)]
     assert biases[0] is not None
     assert biases[1] is not None
     assert not torch.equal(biases[0], biases[1])

@@ -17,8 +17,7 @@ from psic_cli.errors import FormatError
 
 # A byte above 127 and a line break: a transfer that clears the eighth bit or rewrites line ends shows in the magic.
 MAGIC = b"\x8fPS\n"
-PLAIN, HARDENED = 3, 4  # versions: a file has the lowest that can say what it says
-VERSION = HARDENED  # the highest
+VERSION = 1  # of the format
 
 CHECKSUM_BYTES = 4
 
@@ -31,13 +30,12 @@ class Section(IntEnum):
     """
 
     Z = 0x01
-    Y_PUBLIC = 0x02
-    Y_PRIVATE = 0x03
+    Y = 0x02
+    MOVES = 0x03
     ALPHA = 0x04
     ICC = 0x85
     EXIF = 0x86
     XMP = 0x87
-    REFINEMENT = 0x08
     SEALED = 0x7F
 
 
@@ -56,22 +54,17 @@ class _Place:
 
 _SEALED_FILE = _Place(
     "a sealed file",
-    must=frozenset({Section.Z, Section.Y_PUBLIC, Section.SEALED}),
+    must=frozenset({Section.Z, Section.Y, Section.SEALED}),
     may=frozenset({Section.ALPHA, Section.ICC}),
 )
 _OPEN_FILE = _Place(
     "an open file",
-    must=frozenset({Section.Z, Section.Y_PUBLIC, Section.Y_PRIVATE}),
+    must=frozenset({Section.Z, Section.Y, Section.MOVES}),
     may=frozenset({Section.ALPHA, Section.ICC, Section.EXIF, Section.XMP}),
 )
 _INSIDE_SEAL = _Place(
     "the sealed part",
-    must=frozenset({Section.Y_PRIVATE}),
-    may=frozenset({Section.EXIF, Section.XMP}),
-)
-_INSIDE_HARDENED = _Place(
-    "the sealed part of a hardened file",
-    must=frozenset({Section.REFINEMENT}),
+    must=frozenset({Section.MOVES}),
     may=frozenset({Section.EXIF, Section.XMP}),
 )
 
@@ -120,17 +113,15 @@ def associated_data(source: bytes | Container) -> bytes:
     return source[: starts[Section.SEALED]]
 
 
-def pack_sections(sections: Mapping[Section, bytes], hardened: bool = False) -> bytes:
-    """The section list inside the seal: Y_PRIVATE, or REFINEMENT in a hardened file, perhaps EXIF and XMP. `ValueError`
-    for any other sections.
-    """
-    _check_sections(sections, _place_inside(hardened))
+def pack_sections(sections: Mapping[Section, bytes]) -> bytes:
+    """The section list inside the seal: MOVES, perhaps EXIF and XMP. `ValueError` for any other sections."""
+    _check_sections(sections, _INSIDE_SEAL)
     return _pack_list(sections)
 
 
-def unpack_sections(data: bytes, hardened: bool = False) -> dict[Section, bytes]:
+def unpack_sections(data: bytes) -> dict[Section, bytes]:
     """Read the section list inside the seal. `FormatError` as for `unpack`."""
-    sections, _ = _read_list(Reader(data), _place_inside(hardened))
+    sections, _ = _read_list(Reader(data), _INSIDE_SEAL)
     return sections
 
 
@@ -140,7 +131,7 @@ def unpack_sections(data: bytes, hardened: bool = False) -> dict[Section, bytes]
 def _pack_start(header: Header) -> bytes:
     """Everything before the section list."""
     fields = pack_header(header)
-    return MAGIC + bytes((HARDENED if header.is_hardened else PLAIN,)) + pack_varint(len(fields)) + fields
+    return MAGIC + bytes((VERSION,)) + pack_varint(len(fields)) + fields
 
 
 def _pack_list(sections: Mapping[Section, bytes], stop_before: Section | None = None) -> bytes:
@@ -159,7 +150,7 @@ def _pack_list(sections: Mapping[Section, bytes], stop_before: Section | None = 
 def _read_file(data: bytes) -> tuple[Header, dict[Section, bytes], dict[Section, int]]:
     """Header, payloads, and the position of each section's id byte."""
     reader = _open(data)
-    header = read_header(reader.take(reader.varint()), hardened=data[len(MAGIC)] == HARDENED)
+    header = read_header(reader.take(reader.varint()))
     return header, *_read_list(reader, _file_place(header))
 
 
@@ -172,13 +163,10 @@ def _open(data: bytes) -> Reader:
         raise damaged("it ends before its header")
     version = data[len(MAGIC)]
     if version > VERSION:  # before the checksum, which a newer version may have moved
-        message = f"the file has format version {version}, this psic reads versions up to {VERSION}"
+        message = f"the file has format version {version}, this psic reads version {VERSION}"
         raise FormatError(message, hint="read it with a newer psic")
     if version == 0:
         raise damaged("there is no format version 0")
-    if version < PLAIN:
-        message = f"the file has format version {version}, from before the first release"
-        raise FormatError(message, hint="make it again from its picture, with psic encode")
     # A view: a hundred megabytes need not be copied to be summed.
     if struct.pack("<I", zlib.crc32(memoryview(data)[:end])) != data[end:]:
         raise damaged("its checksum does not fit")
@@ -234,10 +222,6 @@ def _not_psic(data: bytes) -> FormatError:
 
 def _file_place(header: Header) -> _Place:
     return _SEALED_FILE if header.sealed else _OPEN_FILE
-
-
-def _place_inside(hardened: bool) -> _Place:
-    return _INSIDE_HARDENED if hardened else _INSIDE_SEAL
 
 
 def _check_sections(sections: Mapping[Section, bytes], place: _Place) -> None:

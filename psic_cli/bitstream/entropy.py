@@ -2,7 +2,7 @@
 
 This is the one module that may call constriction, which prints warnings to standard output, panics on some parameters
 and decodes damaged data to plausible symbols: everything is checked before it gets there. No torch here, and no float
-decides anything. Start with `encode_symbols` and `decode_symbols`; both sides must use the same indexes and tables.
+decides anything. Start with `Encoder` and `Decoder`; both sides must use the same indexes and tables.
 """
 
 from collections.abc import Iterator
@@ -35,37 +35,78 @@ Int32Array = npt.NDArray[np.int32]
 
 
 def encode_symbols(symbols: npt.ArrayLike, indexes: npt.ArrayLike, tables: TableSet) -> bytes:
-    """Code symbols [N], each with the table that its index [N] in 0..len(tables)-1 names; N = 0 gives b"".
-
-    Symbols are integers of magnitude at most 2**20; those outside their table are escaped. The result is a whole
-    number of little-endian 32-bit words. `ValueError` for wrong types, shapes or ranges.
-    """
-    order = _Order.of(indexes, tables)
-    values = _integers("symbols", symbols)
-    if values.shape != order.positions.shape:
-        raise ValueError(f"{len(values)} symbols with {len(order.positions)} indexes")
-    if len(values) and max(int(values.max()), -int(values.min())) > MAX_SYMBOL:
-        raise ValueError(f"a symbol is outside -{MAX_SYMBOL}..{MAX_SYMBOL}")
-    return _encode(values[order.positions].astype(np.int32), order, tables)
+    """Code symbols [N] in one batch: see `Encoder`."""
+    encoder = Encoder()
+    encoder.encode(symbols, indexes, tables)
+    return encoder.compressed()
 
 
 def decode_symbols(data: bytes, indexes: npt.ArrayLike, tables: TableSet) -> Int32Array:
-    """The symbols int32 [N] that `encode_symbols` coded with the same indexes [N] and tables.
-
-    Data is accepted only if it is exactly what `encode_symbols` gives for the symbols in it; anything else is a
-    `FormatError`. Damage inside the data often decodes to other, plausible symbols all the same: it is the container's
-    checksum that finds it. `ValueError` for wrong indexes.
-    """
-    order = _Order.of(indexes, tables)
-    if len(data) % _WORD.itemsize:
-        raise FormatError(f"the coded symbols are damaged: {len(data)} bytes are not a whole number of words")
-    values = _decode(data, order, tables) if len(order.positions) else np.zeros(0, np.int32)
-    # Coding takes less time than sorting does, and this leaves no content with a second spelling.
-    if _encode(values, order, tables) != data:
-        raise FormatError("the coded symbols are damaged: they do not end where their data ends")
-    symbols = np.empty_like(values)
-    symbols[order.positions] = values
+    """The symbols int32 [N] that `encode_symbols` coded with the same indexes [N] and tables: see `Decoder`."""
+    decoder = Decoder(data)
+    symbols = decoder.decode(indexes, tables)
+    decoder.close()
     return symbols
+
+
+class Encoder:
+    """Batches of symbols, one after the other, to one stream."""
+
+    def __init__(self) -> None:
+        self._coder = constriction.stream.queue.RangeEncoder()
+
+    def encode(self, symbols: npt.ArrayLike, indexes: npt.ArrayLike, tables: TableSet) -> None:
+        """Code symbols [N], each with the table that its index [N] in 0..len(tables)-1 names.
+
+        Symbols are integers of magnitude at most 2**20; those outside their table are escaped. `ValueError` for wrong
+        types, shapes or ranges.
+        """
+        order = _Order.of(indexes, tables)
+        values = _integers("symbols", symbols)
+        if values.shape != order.positions.shape:
+            raise ValueError(f"{len(values)} symbols with {len(order.positions)} indexes")
+        if len(values) and max(int(values.max()), -int(values.min())) > MAX_SYMBOL:
+            raise ValueError(f"a symbol is outside -{MAX_SYMBOL}..{MAX_SYMBOL}")
+        _encode(self._coder, values[order.positions].astype(np.int32), order, tables)
+
+    def compressed(self) -> bytes:
+        """The stream: a whole number of little-endian 32-bit words, none if no symbol was coded."""
+        return bytes(self._coder.get_compressed().astype(_WORD).tobytes())
+
+
+class Decoder:
+    """The inverse of `Encoder`: asked for the same batches, it gives their symbols, and `close` says whether the data
+    are exactly what an encoder gives for them.
+
+    Damage inside the data often decodes to other, plausible symbols all the same: it is the container's checksum that
+    finds it.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) % _WORD.itemsize:
+            raise FormatError(f"the coded symbols are damaged: {len(data)} bytes are not a whole number of words")
+        self._data = data
+        with _damage_as_format_error():
+            self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, dtype=_WORD).astype(np.uint32))
+        # Coding takes less time than sorting does, and this leaves no content with a second spelling.
+        self._again = constriction.stream.queue.RangeEncoder()
+
+    def decode(self, indexes: npt.ArrayLike, tables: TableSet) -> Int32Array:
+        """The symbols int32 [N] of a batch with these indexes [N] and tables.
+
+        `FormatError` for impossible data, `ValueError` for wrong indexes.
+        """
+        order = _Order.of(indexes, tables)
+        values = _decode(self._coder, order, tables) if len(order.positions) else np.zeros(0, np.int32)
+        _encode(self._again, values, order, tables)
+        symbols = np.empty_like(values)
+        symbols[order.positions] = values
+        return symbols
+
+    def close(self) -> None:
+        """`FormatError` if an encoder gives other data for the symbols that were decoded."""
+        if self._again.get_compressed().astype(_WORD).tobytes() != self._data:
+            raise FormatError("the coded symbols are damaged: they do not end where their data ends")
 
 
 @dataclass(frozen=True)
@@ -92,11 +133,8 @@ class _Order:
         return _Order(positions, groups)
 
 
-def _encode(values: Int32Array, order: _Order, tables: TableSet) -> bytes:
+def _encode(encoder: Any, values: Int32Array, order: _Order, tables: TableSet) -> None:
     """values: [N], in the order of coding."""
-    if not len(values):
-        return b""
-    encoder = constriction.stream.queue.RangeEncoder()
     escaped = []
     for table, part in order.groups:
         first, size = tables.offsets[table], tables.sizes[table]
@@ -114,15 +152,12 @@ def _encode(values: Int32Array, order: _Order, tables: TableSet) -> bytes:
             below = folded[classes == k] - (1 << k)
             if len(below):
                 encoder.encode(below, _bits_model(k))
-    return bytes(encoder.get_compressed().astype(_WORD).tobytes())
 
 
-def _decode(data: bytes, order: _Order, tables: TableSet) -> Int32Array:
+def _decode(decoder: Any, order: _Order, tables: TableSet) -> Int32Array:
     """The values [N] in the order of coding."""
-    words = np.frombuffer(data, dtype=_WORD).astype(np.uint32)
     values = np.empty(len(order.positions), dtype=np.int32)
     with _damage_as_format_error():
-        decoder = constriction.stream.queue.RangeDecoder(words)
         escaped = []
         for table, part in order.groups:
             entries = decoder.decode(_table_model(tables, table), part.stop - part.start)

@@ -28,9 +28,7 @@ class Header:
     width, height: pixels, 1..MAX_SIDE, at most MAX_PIXELS together.
     quality: 1..100. strength: shield strength in percent, 0..100.
     model: 1..32 characters of a-z, 0-9 and "-". weights_hash: first 8 bytes of SHA-256 of the model's weights file.
-    sealed: the private sections are inside SEALED. grey: the source had one colour channel.
-    public_quality: 1..100, of a hardened file: what is public there is the protected picture itself, in this quality,
-    and the sealed part leads from it to the full picture. None for any other file.
+    sealed: the way to the full picture is inside SEALED. grey: the source had one colour channel.
     """
 
     width: int
@@ -41,7 +39,6 @@ class Header:
     weights_hash: bytes
     sealed: bool
     grey: bool = False
-    public_quality: int | None = None
 
     def __post_init__(self) -> None:
         check_range("width", self.width, 1, MAX_SIDE)
@@ -50,10 +47,6 @@ class Header:
             raise ValueError(f"{self.width} x {self.height} is more than {MAX_PIXELS} pixels")
         check_range("quality", self.quality, MIN_QUALITY, MAX_QUALITY)
         check_range("strength", self.strength, 0, MAX_STRENGTH)
-        if self.public_quality is not None:
-            check_range("public quality", self.public_quality, MIN_QUALITY, MAX_QUALITY)
-            if not self.sealed:
-                raise ValueError("a hardened file is sealed")
         name = self.model.encode("ascii", errors="replace")  # "?" is not a character of names
         if not 1 <= len(name) <= MAX_MODEL_NAME or not _NAME_CHARACTERS.issuperset(name):
             raise ValueError(f"model name {self.model[:40]!a} is not 1..{MAX_MODEL_NAME} characters of a-z, 0-9 and -")
@@ -64,16 +57,6 @@ class Header:
     def short_side(self) -> int:
         """Pixels."""
         return min(self.width, self.height)
-
-    @property
-    def is_hardened(self) -> bool:
-        """Whether the public part holds the protected picture itself."""
-        return self.public_quality is not None
-
-    @property
-    def coded_quality(self) -> int:
-        """1..100, of what Z and Y_PUBLIC hold."""
-        return self.quality if self.public_quality is None else self.public_quality
 
 
 def quality_level(quality: int, levels: int, short_side: int, even_from: int) -> int:
@@ -100,31 +83,27 @@ def pack_header(header: Header) -> bytes:
         + pack_varint(header.width)
         + pack_varint(header.height)
         + bytes((header.quality, header.strength))
-        + (b"" if header.public_quality is None else bytes((header.public_quality,)))
         + bytes((len(name),))
         + name
         + header.weights_hash
     )
 
 
-def read_header(data: bytes, hardened: bool) -> Header:
-    """The inverse of `pack_header`. hardened: whether it is a hardened file's, which has one field more. `FormatError`
-    for fields that are out of range, undefined, missing or left over.
-    """
+def read_header(data: bytes) -> Header:
+    """The inverse of `pack_header`. `FormatError` for fields that are out of range, undefined, missing or left over."""
     fields = Reader(data)
     flags = fields.byte()
     if flags & ~(_FLAG_SEALED | _FLAG_GREY):
         raise damaged(f"flags 0x{flags:02x} are not defined")
     width, height = fields.varint(), fields.varint()
     quality, strength = fields.byte(), fields.byte()
-    public_quality = fields.byte() if hardened else None
     name = fields.take(fields.byte()).decode("latin-1")  # any bytes decode; Header refuses what is not a name
     weights_hash = fields.take(WEIGHTS_HASH_BYTES)
     if fields.left:
         raise damaged(f"bytes left over in the header: {fields.left}")
     sealed, grey = bool(flags & _FLAG_SEALED), bool(flags & _FLAG_GREY)
     try:
-        return Header(width, height, quality, strength, name, weights_hash, sealed, grey, public_quality)
+        return Header(width, height, quality, strength, name, weights_hash, sealed, grey)
     except ValueError as error:
         raise damaged(str(error)) from None
 

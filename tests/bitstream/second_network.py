@@ -1,4 +1,4 @@
-"""The integers of a .psic file, found a second time: from FORMAT.md sections 6, 7 and 10 and the model's two files.
+"""The integers of a .psic file, found a second time: from FORMAT.md sections 6, 7, 10 and 11 and the model's two files.
 
 Standard library only, as second_reader.py, whose container, seal and range decoder it uses: plain Python integers and
 loops, no array library. Start with `read_integers`.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.bitstream import second_reader
+from tests.bitstream import second_reader, second_seal
 from tests.bitstream.second_reader import require
 
 Plane = list[list[int]]  # rows
@@ -143,9 +143,8 @@ def tables_of(tensors: dict[str, Tensor], prefix: str) -> list[second_reader.Tab
 @dataclass
 class Integers:
     z: list[int]
-    y_public: list[int]
-    y_private: list[int] | None  # not without the key of a sealed file, and not in a hardened one
-    refinement: list[int] | None = None  # of a hardened file, with the key
+    y: list[int]
+    moves: list[int] | None  # not without the key of a sealed file
 
 
 def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: bytes | None = None) -> Integers:
@@ -155,71 +154,123 @@ def read_integers(data: bytes, weights: bytes, card: dict[str, Any], secret: byt
     sections = dict(file.sections)
     if file.sealed and secret is not None:
         assert file.associated_data is not None
-        hardened = file.public_quality is not None
-        sections |= second_reader.open_seal(secret, sections["SEALED"], file.associated_data, hardened)
+        sections |= second_seal.open_seal(secret, sections["SEALED"], file.associated_data)
     tensors, sizes = read_tensors(weights), card["network"]
     rows, columns = -(-file.height // 64), -(-file.width // 64)
 
     levels = tensors["scaling.offset"].shape[0]
-    level = level_of(file.public_quality or file.quality, min(file.height, file.width), sizes)
+    level = level_of(file.quality, min(file.height, file.width), sizes)
     channels = range(sizes["hyper_latents"])
     first = (level * sizes["z_bands"] // levels) * len(channels)
     indexes_of_z = [first + channel for channel in channels for _ in range(rows * columns)]
     z = second_reader.decode_symbols(sections["Z"], indexes_of_z, tables_of(tensors, "tables.z"))
-    starts = range(0, len(z), columns)
-    lines = [z[start : start + columns] for start in starts]
-    planes = [lines[channel * rows : (channel + 1) * rows] for channel in channels]
-
     require(all(-127 <= v <= 127 for v in z), "a symbol of z is out of range")
-    features = features_of(planes, level, tensors)
+
+    features = features_of(planes_of(z, len(channels), rows, columns), level, tensors)
     index = indexes_from_z(features, level, tensors)
     tables = tables_of(tensors, "tables.y")
-    count, public_count = sizes["latents"], sizes["latents"] - sizes["private"]
-    cells = [(c, i, j) for c in range(count) for i in range(4 * rows) for j in range(4 * columns)]
     steps: list[list[tuple[int, int, int]]] = [[], [], [], []]
-    for c, i, j in cells:
-        if c < public_count:
-            steps[2 * ((c + i + j) % 2) + (c // 2 + i) % 2].append((c, i, j))
-    sealed = [(c, i, j) for c, i, j in cells if c >= public_count]
-
-    public = second_reader.Bytes(sections["Y_PUBLIC"])
-    symbols = [[[0] * (4 * columns) for _ in range(4 * rows)] for _ in range(count)]
-
-    def read(places: list[tuple[int, int, int]], data: bytes) -> None:
-        found = second_reader.decode_symbols(data, [index[c][i][j] for c, i, j in places], tables)
-        for (c, i, j), value in zip(places, found, strict=True):
-            symbols[c][i][j] = value
-
+    for m in range(sizes["latents"]):
+        for i in range(4 * rows):
+            for j in range(4 * columns):
+                steps[2 * ((m + i + j) % 2) + (m // 2 + i) % 2].append((m, i, j))
+    source = second_reader.Symbols(sections["Y"])
+    y = planes_of([0] * (sizes["latents"] * 16 * rows * columns), sizes["latents"], 4 * rows, 4 * columns)
     for step, places in enumerate(steps):
         if step:
-            # No private symbol is known.
-            corrections = corrections_of_index(step, symbols, features, index, level, tensors)
-            for c, i, j in places + (sealed if step == 3 else []):
-                index[c][i][j] = min(63, max(0, index[c][i][j] + corrections[c][i][j]))
-        read(places, public.data[public.at :] if step == 3 else public.take(public.varint()))
-    private = None
-    if "Y_PRIVATE" in sections:
-        read(sealed, sections["Y_PRIVATE"])
-        private = [symbols[c][i][j] for c, i, j in sealed]
-    moves = None
-    if "REFINEMENT" in sections:
-        known, indexes = ([planes[c][i][j] for c, i, j in cells] for planes in (symbols, index))
-        found = decode_refinement(sections["REFINEMENT"], known, indexes, tables)
-        moves = [move for move, _ in found]
-    return Integers(z, [v for plane in symbols[:public_count] for row in plane for v in row], private, moves)
+            corrections = corrections_of_index(step, y, features, index, level, tensors)
+            for m, i, j in places:
+                index[m][i][j] = min(63, max(0, index[m][i][j] + corrections[m][i][j]))
+        found = source.batch([index[m][i][j] for m, i, j in places], tables)
+        for (m, i, j), value in zip(places, found, strict=True):
+            y[m][i][j] = value
+    source.finish()
+    moves = decode_moves(sections["MOVES"], y, index) if "MOVES" in sections else None
+    return Integers(z, flat(y), None if moves is None else flat(moves))
 
 
-def decode_refinement(
-    payload: bytes, symbols: Sequence[int], indexes: Sequence[int], tables: Sequence[second_reader.Table]
-) -> list[tuple[int, int]]:
-    """For each symbol its move, and what is added to that, in sixteenths."""
-    require(len(payload) >= 96, "the refinement is too short")
-    table_of, shift_of = payload[0:96:2], payload[1:96:2]
-    require(max(table_of) <= 63 and max(shift_of) <= 15 and not any(shift_of[0::3]), "a table or a shift is too large")
-    classes = [3 * (k // 4) + min(abs(s), 2) for s, k in zip(symbols, indexes, strict=True)]
-    moves = second_reader.decode_symbols(payload[96:], [table_of[c] for c in classes], tables)
-    signs = [(s > 0) - (s < 0) for s in symbols]
-    return [(move, -sign * shift_of[c]) for move, sign, c in zip(moves, signs, classes, strict=True)]
+def planes_of(values: list[int], channels: int, rows: int, columns: int) -> Planes:
+    lines = [values[start : start + columns] for start in range(0, len(values), columns)]
+    return [lines[channel * rows : (channel + 1) * rows] for channel in range(channels)]
+
+
+def flat(planes: Planes) -> list[int]:
+    return [value for plane in planes for row in plane for value in row]
+
+
+# Section 11
+
+BY_INDEX = [16, 24, 180, 630, 1800, 3100, 3500, 3500, 3300, 3100, 2900, 2700, 2400, 2200, 2000, 2000]
+TOWARDS = [14, 14, 14, 14, 13, 12, 10, 9, 9, 8, 8, 8, 8, 8, 8, 8]
+
+
+def thresholds() -> list[int]:
+    t = [1]
+    while t[-1] + max(1, t[-1] // 3) <= 49152:
+        t.append(t[-1] + max(1, t[-1] // 3))
+    return t
+
+
+def chance_table(t: int) -> second_reader.Table:
+    return second_reader.Table([0, 2**24 - 1 - 256 * t, 2**24 - 1, 2**24], 0)
+
+
+def kind_table(share: int) -> second_reader.Table:
+    c = [0]
+    for n in range(4):
+        f = 2**24 // 32**n - 2**24 // 32 ** (n + 1)
+        c += [c[-1] + f * share // 16, c[-1] + f]
+    return second_reader.Table([*c, 2**24], 0)
+
+
+def decode_moves(payload: bytes, y: Planes, index: Planes) -> Planes:
+    channels, height, width = len(y), len(y[0]), len(y[0][0])
+    moves = [[[0] * width for _ in range(height)] for _ in range(channels)]
+    if not payload:
+        return moves
+    prior = [BY_INDEX[k // 2] * q // 4 for k in range(32) for q in (3, 4, 6, 6)]
+    t = thresholds()
+    flag_tables = [chance_table(chance) for chance in t]
+    latents, found = [0] * 128, [0] * 128
+    expected = [[0] * width for _ in range(height)]
+    counted = [[0] * width for _ in range(height)]
+    source = second_reader.Symbols(payload)
+    moved = []
+    for g in range(min(16, channels)):
+        seen = 2**16 + sum(latents[c] * prior[c] for c in range(128))
+        r = ((sum(found) + 1) * 2**24) // seen
+        p = [(2**16 * found[c] + 128 * r * prior[c] // 256) // (latents[c] + 128) for c in range(128)]
+        places = [(m, i, j) for m in range(g, channels, 16) for i in range(height) for j in range(width)]
+        classes = [4 * (index[m][i][j] // 2) + min(3, abs(y[m][i][j])) for m, i, j in places]
+
+        def near(planes: Plane, i: int, j: int) -> int:
+            rows, columns = range(max(0, i - 1), min(height, i + 2)), range(max(0, j - 1), min(width, j + 2))
+            return 3 * planes[i][j] + sum(planes[a][b] for a in rows for b in columns)
+
+        tables = []
+        for (_, i, j), c in zip(places, classes, strict=True):
+            q = ((near(counted, i, j) + 2) * 2**32) // (near(expected, i, j) + 2 * 2**16)
+            chance = p[c] * q // 2**16
+            tables.append(max(0, sum(1 for one in t if one <= chance) - 1))
+        flags = source.batch(tables, flag_tables)
+        require(all(flag in (0, 1) for flag in flags), "there neither is a move nor is there none")
+        for (m, i, j), c, flag in zip(places, classes, flags, strict=True):
+            latents[c] += 1
+            found[c] += flag
+            expected[i][j] += p[c]
+            counted[i][j] += flag
+            if flag:
+                moved.append((m, i, j))
+    moved.sort()
+    shares = [8 if y[m][i][j] == 0 else TOWARDS[index[m][i][j] // 4] for m, i, j in moved]
+    kinds = source.batch(shares, [kind_table(max(1, share)) for share in range(16)])
+    source.finish()
+    require(len(kinds) > 0, "there is no move")
+    require(all(0 <= kind < 65536 for kind in kinds), "a move is too large")
+    for (m, i, j), kind in zip(moved, kinds, strict=True):
+        towards = -1 if y[m][i][j] > 0 else 1
+        moves[m][i][j] = (kind // 2 + 1) * (towards if kind % 2 == 0 else -towards)
+    return moves
 
 
 def sha256(symbols: Sequence[int]) -> str:

@@ -1,11 +1,9 @@
 """A second reader of .psic files, written from bitstream/FORMAT.md alone to hold the page against the package.
 
 Standard library only, nothing of psic_cli, and slow: each function says what the page says in as few words as it can.
-Start with `read_file`, `open_seal` and `decode_symbols`. Everything wrong raises `Refused`.
+Start with `read_file` and `Symbols`; second_seal.py opens the seal. Everything wrong raises `Refused`.
 """
 
-import hashlib
-import hmac
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,20 +12,18 @@ MASK64 = 2**64 - 1
 TOTAL = 2**24
 SECTIONS = {
     0x01: "Z",
-    0x02: "Y_PUBLIC",
-    0x03: "Y_PRIVATE",
+    0x02: "Y",
+    0x03: "MOVES",
     0x04: "ALPHA",
     0x85: "ICC",
     0x86: "EXIF",
     0x87: "XMP",
-    0x08: "REFINEMENT",
     0x7F: "SEALED",
 }
 MUST_AND_MAY = {
-    "sealed file": ({"Z", "Y_PUBLIC", "SEALED"}, {"ALPHA", "ICC"}),
-    "open file": ({"Z", "Y_PUBLIC", "Y_PRIVATE"}, {"ALPHA", "ICC", "EXIF", "XMP"}),
-    "inside the seal": ({"Y_PRIVATE"}, {"EXIF", "XMP"}),
-    "inside the seal of a hardened file": ({"REFINEMENT"}, {"EXIF", "XMP"}),
+    "sealed file": ({"Z", "Y", "SEALED"}, {"ALPHA", "ICC"}),
+    "open file": ({"Z", "Y", "MOVES"}, {"ALPHA", "ICC", "EXIF", "XMP"}),
+    "inside the seal": ({"MOVES"}, {"EXIF", "XMP"}),
 }
 
 
@@ -79,7 +75,6 @@ class File:
     height: int
     quality: int
     strength: int
-    public_quality: int | None  # of a hardened file
     model: str
     weights_hash: bytes
     sections: dict[str, bytes]
@@ -97,8 +92,7 @@ def crc32(data: bytes) -> int:
 
 def read_file(data: bytes) -> File:
     require(data[:4] == bytes((0x8F, 0x50, 0x53, 0x0A)), "another magic")
-    require(data[4:5] in (b"\x03", b"\x04"), "another version")
-    hardened = data[4] == 4
+    require(data[4:5] == b"\x01", "another version")
     require(len(data) >= 9 and struct.pack("<I", crc32(data[:-4])) == data[-4:], "the checksum differs")
     body = Bytes(data[:-4])
     body.take(5)
@@ -106,7 +100,6 @@ def read_file(data: bytes) -> File:
     flags = header.number()
     width, height = header.varint(), header.varint()
     quality, strength = header.number(), header.number()
-    public_quality = header.number() if hardened else None
     name = header.take(header.number())
     weights_hash = header.take(8)
     header.finish()
@@ -117,8 +110,6 @@ def read_file(data: bytes) -> File:
         1 <= len(name) <= 32 and set(name) <= set(b"abcdefghijklmnopqrstuvwxyz0123456789-"), "the name is malformed"
     )
     sealed = bool(flags & 1)
-    require(public_quality is None or 1 <= public_quality <= 100, "the public quality is out of range")
-    require(sealed or not hardened, "a hardened file is not sealed")
     sections, starts = read_list(body, "sealed file" if sealed else "open file")
     return File(
         sealed=sealed,
@@ -127,7 +118,6 @@ def read_file(data: bytes) -> File:
         height=height,
         quality=quality,
         strength=strength,
-        public_quality=public_quality,
         model=name.decode("ascii"),
         weights_hash=weights_hash,
         sections=sections,
@@ -156,64 +146,6 @@ def read_list(source: Bytes, place: str) -> tuple[dict[str, bytes], dict[str, in
     source.finish()
     require(must <= set(sections), "a section is missing")
     return sections, starts
-
-
-# Section 5: the seal
-
-
-def open_seal(secret: bytes, payload: bytes, associated_data: bytes, hardened: bool = False) -> dict[str, bytes]:
-    """The sections inside the seal, by name."""
-    require(len(payload) >= 36, "the seal is too short")
-    salt, check, ciphertext, tag = payload[:16], payload[16:20], payload[20:-16], payload[-16:]
-    derived = hkdf_sha256(secret, salt, b"psic seal v1", 36)
-    require(derived[32:] == check, "another key")
-    one_time_key = chacha20_block(derived[:32], 0)[:32]
-    padded = pad16(associated_data) + pad16(ciphertext)
-    lengths = struct.pack("<QQ", len(associated_data), len(ciphertext))
-    require(poly1305(one_time_key, padded + lengths) == tag, "the tag does not fit")
-    blocks = range(0, len(ciphertext), 64)
-    stream = b"".join(chacha20_block(derived[:32], 1 + number) for number in range(len(blocks)))
-    plaintext = bytes(a ^ b for a, b in zip(ciphertext, stream, strict=False))
-    return read_list(Bytes(plaintext), "inside the seal of a hardened file" if hardened else "inside the seal")[0]
-
-
-def hkdf_sha256(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
-    pseudorandom = hmac.digest(salt, secret, hashlib.sha256)
-    output = block = b""
-    while len(output) < length:
-        block = hmac.digest(pseudorandom, block + info + bytes((len(output) // 32 + 1,)), hashlib.sha256)
-        output += block
-    return output[:length]
-
-
-def chacha20_block(key: bytes, counter: int) -> bytes:
-    start = [*struct.unpack("<4I", b"expand 32-byte k"), *struct.unpack("<8I", key), counter, 0, 0, 0]
-    state = list(start)
-
-    def quarter_round(a: int, b: int, c: int, d: int) -> None:
-        for x, y, z, turn in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
-            state[x] = (state[x] + state[y]) & 0xFFFFFFFF
-            mixed = state[z] ^ state[x]
-            state[z] = (mixed << turn | mixed >> 32 - turn) & 0xFFFFFFFF
-
-    for _ in range(10):
-        for column in range(4):
-            quarter_round(column, 4 + column, 8 + column, 12 + column)
-        for column in range(4):
-            quarter_round(column, 4 + (column + 1) % 4, 8 + (column + 2) % 4, 12 + (column + 3) % 4)
-    return struct.pack("<16I", *((a + b) & 0xFFFFFFFF for a, b in zip(state, start, strict=True)))
-
-
-def poly1305(key: bytes, message: bytes) -> bytes:
-    r = int.from_bytes(key[:16], "little") & 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF
-    total = 0
-    for at in range(0, len(message), 16):
-        total = (total + int.from_bytes(message[at : at + 16] + b"\x01", "little")) * r % (2**130 - 5)
-    return ((total + int.from_bytes(key[16:], "little")) % 2**128).to_bytes(16, "little")
-
-
-def pad16(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 16)
 
 
 # Sections 7 to 9: symbols
@@ -292,6 +224,8 @@ class Encoder:
             self.shifts += 1
 
     def payload(self) -> bytes:
+        if self.range == 2**64 - 1:  # nothing was coded
+            return b""
         u = (self.lower + 2**32 - 1) >> 32
         words = [u >> 32 * place & 0xFFFFFFFF for place in range(self.shifts, -1, -1)]
         if (self.lower + self.range) >> 32 == u:
@@ -299,10 +233,7 @@ class Encoder:
         return struct.pack(f"<{len(words)}I", *words)
 
 
-def encode_symbols(symbols: Sequence[int], indexes: Sequence[int], tables: Sequence[Table]) -> bytes:
-    if not symbols:
-        return b""
-    encoder = Encoder()
+def encode_batch(encoder: Encoder, symbols: Sequence[int], indexes: Sequence[int], tables: Sequence[Table]) -> None:
     escaped = []
     for position in sorted(range(len(indexes)), key=lambda position: indexes[position]):
         table, v = tables[indexes[position]], symbols[position]
@@ -317,26 +248,47 @@ def encode_symbols(symbols: Sequence[int], indexes: Sequence[int], tables: Seque
         for w in escaped:
             if w.bit_length() - 1 == k:
                 encoder.entry(bits_c(k), w - 2**k)
+
+
+class Symbols:
+    """The batches in a payload, one after the other."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload, self.decoder, self.again = payload, Decoder(payload), Encoder()
+
+    def batch(self, indexes: Sequence[int], tables: Sequence[Table]) -> list[int]:
+        decoder = self.decoder
+        symbols = [0] * len(indexes)
+        escaped = []
+        for position in sorted(range(len(indexes)), key=lambda position: indexes[position]):
+            table = tables[indexes[position]]
+            entry = decoder.entry(table.c)
+            symbols[position] = table.first + entry
+            if entry == table.escape:
+                escaped.append(position)
+        classes = [decoder.entry(CLASS_C) for _ in escaped]
+        for k in range(22):
+            for position, own in zip(escaped, classes, strict=True):
+                if own == k:
+                    w = 2**k + (decoder.entry(bits_c(k)) if k else 0)
+                    table = tables[indexes[position]]
+                    symbols[position] = table.last + (w + 1) // 2 if w % 2 else table.first - w // 2
+        require(all(abs(symbol) <= 1048576 for symbol in symbols), "a symbol is too large")
+        encode_batch(self.again, symbols, indexes, tables)
+        return symbols
+
+    def finish(self) -> None:
+        require(self.again.payload() == self.payload, "the payload has another spelling")
+
+
+def encode_symbols(symbols: Sequence[int], indexes: Sequence[int], tables: Sequence[Table]) -> bytes:
+    encoder = Encoder()
+    encode_batch(encoder, symbols, indexes, tables)
     return encoder.payload()
 
 
 def decode_symbols(payload: bytes, indexes: Sequence[int], tables: Sequence[Table]) -> list[int]:
-    symbols = [0] * len(indexes)
-    escaped = []
-    decoder = Decoder(payload)
-    for position in sorted(range(len(indexes)), key=lambda position: indexes[position]):
-        table = tables[indexes[position]]
-        entry = decoder.entry(table.c)
-        symbols[position] = table.first + entry
-        if entry == table.escape:
-            escaped.append(position)
-    classes = [decoder.entry(CLASS_C) for _ in escaped]
-    for k in range(22):
-        for position, own in zip(escaped, classes, strict=True):
-            if own == k:
-                w = 2**k + (decoder.entry(bits_c(k)) if k else 0)
-                table = tables[indexes[position]]
-                symbols[position] = table.last + (w + 1) // 2 if w % 2 else table.first - w // 2
-    require(all(abs(symbol) <= 1048576 for symbol in symbols), "a symbol is too large")
-    require(encode_symbols(symbols, indexes, tables) == payload, "the payload has another spelling")
+    source = Symbols(payload)
+    symbols = source.batch(indexes, tables)
+    source.finish()
     return symbols

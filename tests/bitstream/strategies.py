@@ -7,28 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from psic_cli.bitstream import header
 from psic_cli.bitstream.container import Container, Section
 from psic_cli.bitstream.entropy import MAX_SYMBOL
 from psic_cli.bitstream.header import Header
-from psic_cli.bitstream.tables import MAX_IN_TABLE, TOTAL, TableSet
+from psic_cli.bitstream.moves import MAX_MOVE
+from psic_cli.bitstream.tables import MAX_IN_TABLE, N_SCALES, SCALES, TOTAL, TableSet
 
 WEIGHTS_HASH = bytes.fromhex("0123456789abcdef")
 SEALED = Container(
     Header(4000, 3000, 50, 100, "psic-base", WEIGHTS_HASH, sealed=True),
-    {Section.Z: b"zzzz", Section.Y_PUBLIC: b"public!!", Section.ICC: b"colours", Section.SEALED: bytes(range(40))},
-)
-HARDENED = Container(
-    Header(320, 200, 50, 100, "m", WEIGHTS_HASH, sealed=True, public_quality=40),
-    {Section.Z: b"zzzz", Section.Y_PUBLIC: b"public!!", Section.SEALED: bytes(range(40))},
+    {Section.Z: b"zzzz", Section.Y: b"symbols!", Section.ICC: b"colours", Section.SEALED: bytes(range(40))},
 )
 OPEN = Container(
     Header(1, 2**18, 1, 0, "m", WEIGHTS_HASH, sealed=False, grey=True),
     {
         Section.Z: b"",
-        Section.Y_PUBLIC: b"public!!",
-        Section.Y_PRIVATE: bytes(130),
+        Section.Y: b"symbols!",
+        Section.MOVES: bytes(130),
         Section.ALPHA: b"png",
         Section.ICC: b"colours",
         Section.EXIF: b"place",
@@ -45,7 +43,6 @@ def with_checksum(body: bytes) -> bytes:
 @st.composite
 def headers(draw: st.DrawFn, sealed: bool | None = None) -> Header:
     width = draw(st.integers(1, header.MAX_SIDE))
-    is_sealed = draw(st.booleans()) if sealed is None else sealed
     return Header(
         width=width,
         height=draw(st.integers(1, min(header.MAX_SIDE, header.MAX_PIXELS // width))),
@@ -53,9 +50,8 @@ def headers(draw: st.DrawFn, sealed: bool | None = None) -> Header:
         strength=draw(st.integers(0, 100)),
         model=draw(st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=32)),
         weights_hash=draw(st.binary(min_size=8, max_size=8)),
-        sealed=is_sealed,
+        sealed=draw(st.booleans()) if sealed is None else sealed,
         grey=draw(st.booleans()),
-        public_quality=draw(st.none() | st.integers(1, 100)) if is_sealed else None,
     )
 
 
@@ -65,8 +61,8 @@ def containers(draw: st.DrawFn, sealed: bool | None = None) -> Container:
     if header.sealed:
         must, may = [Section.SEALED], [Section.ALPHA, Section.ICC]
     else:
-        must, may = [Section.Y_PRIVATE], [Section.ALPHA, Section.ICC, Section.EXIF, Section.XMP]
-    names = [Section.Z, Section.Y_PUBLIC, *must, *draw(st.lists(st.sampled_from(may), unique=True))]
+        must, may = [Section.MOVES], [Section.ALPHA, Section.ICC, Section.EXIF, Section.XMP]
+    names = [Section.Z, Section.Y, *must, *draw(st.lists(st.sampled_from(may), unique=True))]
     return Container(header, {name: draw(st.binary(max_size=200)) for name in draw(st.permutations(names))})
 
 
@@ -118,6 +114,17 @@ def messages(draw: st.DrawFn, most: int = 60) -> Message:
     return Message(symbols, indexes, tables)
 
 
+@st.composite
+def planes(draw: st.DrawFn) -> tuple[npt.NDArray[np.int32], ...]:
+    """Moves, symbols and indexes of any small y."""
+    shape = draw(st.tuples(st.integers(1, 40), st.integers(1, 5), st.integers(1, 5)))
+    move = st.one_of(st.integers(-2, 2), st.integers(-MAX_MOVE, MAX_MOVE), st.sampled_from([-MAX_MOVE, MAX_MOVE]))
+    found = draw(arrays(np.int32, shape, elements=move, fill=st.just(0)))
+    symbols = draw(arrays(np.int32, shape, elements=st.integers(-(2**20), 2**20), fill=st.just(0)))
+    index = draw(arrays(np.int32, shape, elements=st.integers(0, N_SCALES - 1), fill=st.integers(0, N_SCALES - 1)))
+    return found, symbols, index
+
+
 # Two tables that FORMAT.md prints as its example: {-1, 0, 1} and {0}, each with its escape.
 EXAMPLE_TABLES = TableSet(
     np.array([[0, 4194304, 12582912, 16777200, TOTAL], [0, 16777000, TOTAL, TOTAL, TOTAL]], dtype=np.int32),
@@ -130,3 +137,10 @@ def words(data: bytes) -> list[int]:
     """The little-endian 32-bit words of coded symbols."""
     array: npt.NDArray[np.uint32] = np.frombuffer(data, dtype="<u4")
     return [int(word) for word in array]
+
+
+def photo(count: int, tails: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
+    """Symbols and indexes [count] as a picture gives them: most scales small, tails heavier than Gaussian."""
+    random = np.random.default_rng(20240229)
+    indexes = np.minimum(random.geometric(0.06, count) - 1, 63)
+    return np.rint(random.standard_t(tails, count) * SCALES[indexes]).astype(np.int32), indexes

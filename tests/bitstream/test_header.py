@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from psic_cli.bitstream.container import unpack
 from psic_cli.bitstream.header import MAX_PIXELS, MAX_SIDE, Header, quality_level
 from psic_cli.bitstream.reader import pack_varint
-from tests.bitstream.handmade import SEAL, Y_PUBLIC, Z, file_of, header_bytes, refusal
+from tests.bitstream.handmade import SEAL, Y, Z, file_of, header_bytes, refusal
 from tests.bitstream.strategies import WEIGHTS_HASH
 
 
@@ -76,21 +76,21 @@ def test_a_header_outside_its_ranges_cannot_be_made(wrong):
     ],
 )
 def test_a_header_outside_its_ranges_is_not_read(header, words):
-    unpack(file_of(Z, Y_PUBLIC, SEAL))
-    assert words in str(refusal(file_of(Z, Y_PUBLIC, SEAL, header=header)))
+    unpack(file_of(Z, Y, SEAL))
+    assert words in str(refusal(file_of(Z, Y, SEAL, header=header)))
 
 
 def test_numbers_have_one_spelling():
     padded = {1: b"\x85\x00", 2: b"\x85\x80\x00", 4: b"\x85\x80\x80\x80\x00", 5: b"\x85\x80\x80\x80\x80\x00"}
     for number in padded.values():
-        assert "number" in str(refusal(file_of(Z, Y_PUBLIC, SEAL, header=header_bytes(width=number))))
-    assert "shortest" in str(refusal(file_of(Z, Y_PUBLIC, SEAL, count=b"\x83\x00")))
-    assert "shortest" in str(refusal(file_of(Z, Y_PUBLIC, b"\x7f\x80\x00")))
+        assert "number" in str(refusal(file_of(Z, Y, SEAL, header=header_bytes(width=number))))
+    assert "shortest" in str(refusal(file_of(Z, Y, SEAL, count=b"\x83\x00")))
+    assert "shortest" in str(refusal(file_of(Z, Y, b"\x7f\x80\x00")))
 
 
 @pytest.mark.parametrize("number", [b"\x80\x80\x80\x80\x10", b"\xff" * 4 + b"\x7f", b"\xff" * 9 + b"\x01"])
 def test_numbers_beyond_32_bits_are_refused(number):
-    assert "above 4294967295" in str(refusal(file_of(Z, Y_PUBLIC, b"\x7f" + number)))
+    assert "above 4294967295" in str(refusal(file_of(Z, Y, b"\x7f" + number)))
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from psic_cli.bitstream.header import MAX_SIDE, quality_level
+from psic_cli.bitstream.moves import decode_moves, encode_moves
+from psic_cli.errors import FormatError
 from tests.bitstream import second_network, second_profile, second_reader
 from tests.bitstream.second_reader import Refused
+from tests.bitstream.strategies import planes
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 MANIFEST = json.loads((VECTORS / "manifest.json").read_text("utf-8"))
@@ -32,7 +35,6 @@ def test_the_integers_of_a_frozen_file(name):
     found = second_network.read_integers(data, WEIGHTS, CARD, OWNER)
     hashes = {part: second_network.sha256(symbols) for part, symbols in vars(found).items() if symbols is not None}
     assert hashes == MANIFEST["files"][name]["symbols"]
-    assert ("refinement" in hashes) == (name == "hardened")
 
 
 @given(st.integers(1, 100), st.integers(1, 256), st.integers(1, 1500) | st.just(MAX_SIDE), st.integers(0, 1500))
@@ -41,11 +43,34 @@ def test_both_find_the_same_level(quality, levels, side, even_from):
     assert here == quality_level(quality, levels, side, even_from)
 
 
-def test_the_private_integers_need_the_key():
+def test_the_moves_need_the_key():
     data = (VECTORS / "files" / "sealed.psic").read_bytes()
     found = second_network.read_integers(data, WEIGHTS, CARD)
-    assert found.y_private is None
-    assert second_network.sha256(found.y_public) == MANIFEST["files"]["sealed"]["symbols"]["y_public"]
+    assert found.moves is None
+    assert second_network.sha256(found.y) == MANIFEST["files"]["sealed"]["symbols"]["y"]
+
+
+@given(planes())
+@settings(max_examples=40)
+def test_moves_mean_the_same_to_both(given_planes):
+    found, symbols, index = given_planes
+    data = encode_moves(found, symbols, index)
+    assert second_network.decode_moves(data, symbols.tolist(), index.tolist()) == found.tolist()
+
+
+@given(st.binary(min_size=1, max_size=12).map(lambda noise: noise * 4), planes())
+@settings(max_examples=40)
+def test_moves_are_refused_by_both_or_by_none(data, given_planes):
+    _, symbols, index = given_planes
+    try:
+        ours = decode_moves(data, symbols, index).tolist()
+    except FormatError:
+        ours = None
+    try:
+        theirs = second_network.decode_moves(data, symbols.tolist(), index.tolist())
+    except Refused:
+        theirs = None
+    assert ours == theirs
 
 
 def read_all(data: bytes, secret: bytes) -> None:

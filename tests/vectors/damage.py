@@ -10,14 +10,24 @@ from unittest import mock
 
 from PIL import Image
 
-from psic_cli import codec, keys, zoo
+from psic_cli import keys, zoo
 from psic_cli.bitstream import entropy
-from psic_cli.bitstream.container import Container, Section, associated_data, pack, pack_sections, unpack
+from psic_cli.bitstream.container import (
+    Container,
+    Section,
+    associated_data,
+    pack,
+    pack_sections,
+    unpack,
+    unpack_sections,
+)
 from psic_cli.bitstream.entropy import encode_symbols
+from psic_cli.bitstream.moves import MAX_MOVE
 from psic_cli.bitstream.reader import pack_varint
-from psic_cli.bitstream.refinement import CLASSES
 from psic_cli.codec import Version
 from psic_cli.icc import icc_to_payload
+from psic_cli.latents import integers, level_of, read_latents
+from tests.bitstream.handmade import moves_spelled
 from tests.vectors.sources import FACE, ICC, OWNER, SAMPLES, ramp
 
 
@@ -48,9 +58,9 @@ def sealed_anew(data: bytes, inside: bytes) -> bytes:
     return with_payload(data, Section.SEALED, keys.seal(OWNER, inside, associated_data(data), bytes(16)))
 
 
-def with_refinement(data: bytes, payload: bytes) -> bytes:
-    """A hardened file with another refinement, sealed soundly."""
-    return sealed_anew(data, pack_sections({Section.REFINEMENT: payload}, hardened=True))
+def with_moves(data: bytes, payload: bytes) -> bytes:
+    """A sealed file with other moves, sealed soundly."""
+    return sealed_anew(data, pack_sections({Section.MOVES: payload}))
 
 
 def with_bit_flipped(data: bytes, position: int) -> bytes:
@@ -73,17 +83,18 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
     sealed, plain, full = good["sealed"], good["open"], Version.FULL
     parts, here = unpack(sealed), model.card.weights_hash
     seal, noise = parts.sections[Section.SEALED], random.Random(2).randbytes
-    z_tables = codec._z_tables(
-        (6, 1, 1), codec._level(parts.header.quality, parts.header.short_side, model), model.network
-    )
-    far_z = encode_symbols([0] * 5 + [128], z_tables, model.z_tables)
+    latents = read_latents(parts.header, parts.sections, model)
+    index = integers(latents.index)
+    moves = unpack_sections(keys.open_sealed(OWNER, seal, associated_data(sealed)))[Section.MOVES]
+    first_z_table = int(model.network.config.z_tables(level_of(parts.header, model))[0, 0])
+    far_z = encode_symbols([0] * 5 + [128], range(first_z_table, first_z_table + 6), model.z_tables)
     start = sealed.index(here)
     other_weights = with_checksum(sealed[:start] + b"otherone" + sealed[start + 8 : -4])
     other_model = with_checksum(plain.replace(b"\x04tiny", b"\x04gone", 1)[:-4])
     height = plain.index(b"\x40\x30", 6) + 1
     taller = with_checksum(plain[:height] + b"\x7f" + plain[height + 1 : -4])
-    words = parts.sections[Section.Y_PUBLIC]
-    far_y = pack_varint(len(words_beyond_symbols(model))) + words_beyond_symbols(model)
+    words = parts.sections[Section.Y]
+    far_y = words_beyond_symbols(model)
     png = Image.fromarray(ramp(49, 64))
     coded = icc_to_payload(ICC)
     return {
@@ -93,26 +104,30 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
         "cut-in-header": Broken("eight bytes", sealed[:8], "FormatError", "damaged"),
         "trailing-byte": Broken("one byte too many", sealed + b"\0", "FormatError", "checksum"),
         "flipped-bit": Broken("one bit differs", with_bit_flipped(sealed, 200), "FormatError", "checksum"),
-        "newer-version": Broken("format version 5", sealed[:4] + b"\x05" + sealed[5:], "FormatError", "version 5"),
-        "not-hardened": Broken(
-            "a hardened file's version alone",
-            with_checksum(sealed[:4] + b"\x04" + sealed[5:-4]),
-            "FormatError",
-            "damaged",
+        "newer-version": Broken("format version 2", sealed[:4] + b"\x02" + sealed[5:], "FormatError", "version 2"),
+        "moves-missing": Broken(
+            "no moves behind the seal", sealed_anew(sealed, b"\0"), "FormatError", "MOVES is missing", full, "owner"
         ),
-        "refinement-cut": Broken(
-            "a hardened file's moves are missing",
-            with_refinement(good["hardened"], bytes(2 * CLASSES - 1)),
+        "moves-garbage": Broken(
+            "random moves", with_moves(sealed, noise(400)), "FormatError", "damaged", full, "owner"
+        ),
+        "moves-cut": Broken("moves end early", with_moves(sealed, moves[:-4]), "FormatError", "damaged", full, "owner"),
+        "moves-odd-bytes": Broken(
+            "moves of one byte more", with_moves(sealed, moves + b"\0"), "FormatError", "words", full, "owner"
+        ),
+        "moves-none": Broken(
+            "moves that say that there are none, which no bytes say",
+            with_moves(sealed, moves_spelled(0 * latents.y, latents.y, index)),
             "FormatError",
-            "refinement is damaged",
+            "there is none",
             full,
             "owner",
         ),
-        "refinement-table": Broken(
-            "a hardened file asks for table 64",
-            with_refinement(good["hardened"], b"\x40" + bytes(2 * CLASSES)),
+        "moves-far": Broken(
+            "moves beyond 2^15",
+            with_moves(sealed, moves_spelled(0 * latents.y + MAX_MOVE + 1, latents.y, index)),
             "FormatError",
-            "refinement is damaged",
+            "outside",
             full,
             "owner",
         ),
@@ -124,21 +139,11 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
         "z-too-large": Broken("a z of 128", with_payload(plain, Section.Z, far_z), "FormatError", "outside -127..127"),
         "z-garbage": Broken("random z", with_payload(sealed, Section.Z, noise(24)), "FormatError", "damaged"),
         "z-empty": Broken("no z", with_payload(sealed, Section.Z, b""), "FormatError", "damaged"),
-        "y-garbage": Broken(
-            "random y", with_payload(sealed, Section.Y_PUBLIC, b"\x64" + noise(200)), "FormatError", "damaged"
-        ),
-        "y-steps": Broken(
-            "a first step longer than all",
-            with_payload(sealed, Section.Y_PUBLIC, b"\x64abcd"),
-            "FormatError",
-            "announced",
-        ),
-        "y-empty": Broken("no y", with_payload(sealed, Section.Y_PUBLIC, b""), "FormatError", "damaged"),
-        "y-cut": Broken("y ends early", with_payload(sealed, Section.Y_PUBLIC, words[:-4]), "FormatError", "damaged"),
-        "y-odd-bytes": Broken("y of 3 bytes", with_payload(sealed, Section.Y_PUBLIC, b"\3abc"), "FormatError", "words"),
-        "y-too-large": Broken(
-            "a y beyond 2^20", with_payload(plain, Section.Y_PUBLIC, far_y), "FormatError", "damaged"
-        ),
+        "y-garbage": Broken("random y", with_payload(sealed, Section.Y, noise(300)), "FormatError", "damaged"),
+        "y-empty": Broken("no y", with_payload(sealed, Section.Y, b""), "FormatError", "damaged"),
+        "y-cut": Broken("y ends early", with_payload(sealed, Section.Y, words[:-4]), "FormatError", "damaged"),
+        "y-odd-bytes": Broken("y of 3 bytes", with_payload(sealed, Section.Y, b"abc"), "FormatError", "words"),
+        "y-too-large": Broken("a y beyond 2^20", with_payload(plain, Section.Y, far_y), "FormatError", "damaged"),
         "taller": Broken("the header says 127 rows", taller, "FormatError", "damaged"),
         "alpha-size": Broken("49 rows", with_payload(plain, Section.ALPHA, png_bytes(png)), "FormatError", "alpha"),
         "alpha-mode": Broken(
@@ -150,11 +155,8 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
         "alpha-garbage": Broken(
             "alpha is no PNG", with_payload(plain, Section.ALPHA, noise(99)), "FormatError", "alpha"
         ),
-        "older-version": Broken(
-            "format version 1",
-            with_checksum(sealed[:4] + b"\x01" + sealed[5:-4]),
-            "FormatError",
-            "before the first release",
+        "version-0": Broken(
+            "format version 0", with_checksum(sealed[:4] + b"\0" + sealed[5:-4]), "FormatError", "version 0"
         ),
         "profile-garbage": Broken("no zlib stream", with_profile(plain, b"\x63" + noise(99)), "FormatError", "profile"),
         "profile-cut": Broken("its profile is cut", with_profile(plain, coded[:-5]), "FormatError", "profile"),
@@ -200,8 +202,9 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
 
 def words_beyond_symbols(model: zoo.Model) -> bytes:
     """A payload whose first symbol decodes to more than 2^20; nothing in the package would write it."""
+    count = model.network.config.latents * 16 // 4  # of the first step of one cell of z
     with mock.patch.object(entropy, "MAX_SYMBOL", 2**20 + 1):
-        return encode_symbols([2**20 + 1] + [0] * (14 * 16 - 1), [30] * (14 * 16), model.y_tables)
+        return encode_symbols([2**20 + 1] + [0] * (count - 1), [30] * count, model.y_tables)
 
 
 def png_bytes(image: Image.Image) -> bytes:

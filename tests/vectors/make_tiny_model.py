@@ -21,12 +21,10 @@ CONFIG = NetworkConfig(
     width=24,
     latents=20,
     details=4,
-    private=6,
     hyper_width=8,
     hyper_latents=6,
     analysis_blocks=1,
     synthesis_blocks=1,
-    own_synthesis=True,
     cltg_hidden=16,
 )
 
@@ -38,13 +36,10 @@ def make_tiny_model(folder: Path) -> Path:
     noise = torch.nn.functional.interpolate(torch.rand(8, 3, 16, 16), (128, 128), mode="bicubic").clamp(0, 1)
     with torch.no_grad():
         rate.start_from(network, noise)
-        for head in network.steered().cltg.heads.parameters():
+        for head in network.g_s.cltg.heads.parameters():
             head.normal_(0, 0.3)
-        for transform in (network.g_a, network.g_s, network.steered()):
+        for transform in (network.g_a, network.g_s):
             transform.of_quality.learned.normal_(0, 0.005)
-        for synthesis in (network.g_s, network.steered()):
-            assert synthesis.from_sealed is not None
-            synthesis.from_sealed.weight.normal_(0, 0.001)
         for layer in network.h_s.convolutions():
             layer.weight.mul_(3)
         for _, integers in network.integer_layers():

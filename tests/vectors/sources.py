@@ -40,27 +40,26 @@ def squares(side: int, cells: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Source:
-    """One good file: what is encoded and how. `sealed` with the owner's key, and `hardened` in that case if wanted."""
+    """One good file: what is encoded and how, `sealed` with the owner's key."""
 
     about: str
     picture: Picture
     quality: int = 50
     strength: int = 100
     sealed: bool = True
-    hardened: bool = False
 
 
 FACE = sample("cat.png", (110, 80, 206, 152))
 SOURCES = {
     "sealed": Source("the ordinary case", Picture(FACE)),
     "open": Source("nothing is sealed", Picture(FACE[:48, :64]), sealed=False),
-    "lowest-quality": Source("the first gain level", Picture(FACE[:64, :64]), quality=1),
-    "highest-quality": Source("the last gain level", Picture(FACE[:64, :64]), quality=100),
-    "no-shield": Source("strength 0", Picture(FACE[:48, :64]), strength=0),
-    "half-shield": Source("strength 50", Picture(FACE[:48, :64]), strength=50),
+    "lowest-quality": Source("the first gain level", Picture(FACE[:48, :48]), quality=1),
+    "highest-quality": Source("the last gain level", Picture(FACE[:48, :48]), quality=100),
+    "no-shield": Source("strength 0: no moves", Picture(FACE[:32, :48]), strength=0),
+    "half-shield": Source("strength 50", Picture(FACE[:32, :48]), strength=50),
     "one-pixel": Source("one cell of z, padded from 1 x 1", Picture(sample("one_pixel.png"))),
     "odd-size": Source("37 x 53, sides that no power of two divides", Picture(sample("odd_size.png"))),
-    "several-cells": Source("3 x 2 cells of z", Picture(sample("coffee.png", (200, 120, 350, 220))), quality=70),
+    "several-cells": Source("3 x 2 cells of z", Picture(sample("coffee.png", (200, 120, 330, 190))), quality=70),
     "one-row": Source("130 x 1", Picture(sample("cat.png", (40, 150, 170, 151))), quality=30),
     "grey": Source("one colour channel", Picture(np.repeat(FACE[:40, :48, 1:2], 3, axis=2), grey=True)),
     "alpha": Source("transparency, lossless", Picture(FACE[:41, :50], alpha=ramp(41, 50))),
@@ -73,7 +72,5 @@ SOURCES = {
     "srgb-profile": Source(
         "the standard sRGB profile, which costs no bytes", Picture(FACE[:16, :16], icc=standard_srgb())
     ),
-    "hardened": Source("the protected picture itself is public", Picture(FACE), hardened=True),
-    "large": Source("a shield drawn on a thumbnail", Picture(squares(65, 5)[:323])),
     "escapes": Source("dozens of latents outside their tables", Picture(squares(8, 8)), quality=100),
 }
