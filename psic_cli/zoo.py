@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "psic-base"
 CODEC, WITNESS = "codec", "witness"  # kinds of models
 CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
-WEIGHTS_VERSION = 13  # of the tensors' names and meaning, bitstream/FORMAT.md section 7; rises with any change of bits
+WEIGHTS_VERSION = 14  # of the tensors' names and meaning, bitstream/FORMAT.md section 7; rises with any change of bits
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,10 @@ class Model:
         if wanted != self.network.integer_type:
             self.network.use_integers(wanted)
         return wanted
+
+    def arithmetic(self) -> torch.autocast:
+        """The transforms' arithmetic, to be entered; the integers of the entropy network are out of its reach."""
+        return arithmetic(self.device, self.precision)
 
 
 def search_path() -> list[Path]:
@@ -165,10 +169,17 @@ def choose_precision(name: str, device: str) -> torch.dtype:
 
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    if device == "cuda":
+    if device.startswith("cuda"):
         return torch.bfloat16
     probes = (getattr(torch.cpu, f"_is_{feature}_supported", None) for feature in ("amx_tile", "avx512_bf16"))
     return torch.bfloat16 if any(probe is not None and probe() for probe in probes) else torch.float32
+
+
+def arithmetic(device: str, precision: torch.dtype) -> torch.autocast:
+    """What multiplies in a precision, to be entered."""
+    import torch
+
+    return torch.autocast(torch.device(device).type, precision, enabled=precision != torch.float32)
 
 
 def load(
@@ -216,10 +227,10 @@ def _load(card: Card, device: str, precision: str, integers: str) -> Model:
             tensors = load_tensors(data)
             arrays = {key: tensors.pop(key).numpy() for key in list(tensors) if key.startswith("tables.")}
             network = PsicNetwork.from_tensors(NetworkConfig(**card.data["network"]), tensors)
+            network.to(device).to(memory_format=torch.channels_last)
         z_tables, y_tables = TableSet.from_arrays(arrays, "tables.z"), TableSet.from_arrays(arrays, "tables.y")
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: the weights do not fit their card: {error}") from error
-    network.to(device).to(memory_format=torch.channels_last)
     carrier = None if integers == "auto" else getattr(torch, integers)
     model = Model(card, network, z_tables, y_tables, device, choose_precision(precision, device), carrier)
     model.choose_integers()

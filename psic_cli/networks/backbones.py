@@ -63,20 +63,16 @@ class AdaptedBackbone(nn.Module):
     """One of CompressAI's hyperprior networks whose decodes a condition steers.
 
         x --g_a--> y --h_a--> z ==entropy bottleneck==> z_hat --h_s--> scales (and means) of y
-        y --round around the means--> y_hat;  private channels without the key: the means (or zeros)
+        y --round around the means--> y_hat
         y_hat, condition --g_s with CLTG--> x_hat
 
     Args:
         backbone: the network; its modules are used, not copied.
-        private: how many channels of y, the last ones, a decoder without the key does not have.
         hidden: width of the condition's MLP.
     """
 
-    def __init__(self, backbone: ScaleHyperprior, private: int = 0, hidden: int = 512) -> None:
+    def __init__(self, backbone: ScaleHyperprior, hidden: int = 512) -> None:
         super().__init__()
-        if not 0 <= private < backbone.M:
-            raise ValueError(f"private must be 0..{backbone.M - 1}, not {private}")
-        self.private = private
         self.g_a, self.h_a, self.h_s = backbone.g_a, backbone.h_a, backbone.h_s
         self.entropy_bottleneck, self.gaussian = backbone.entropy_bottleneck, backbone.gaussian_conditional
         self.g_s = ConditionalSynthesis(backbone.g_s, hidden)
@@ -87,8 +83,8 @@ class AdaptedBackbone(nn.Module):
         y = self.g_a(x)
         return y, self.h_a(y if self._has_means else y.abs())
 
-    def latents(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What a decoder has with the key, and without it: each y_hat [B, M, h, w]; and bits per pixel [B].
+    def latents(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What a decoder has, y_hat [B, M, h, w], and bits per pixel [B].
 
         In training mode the bits are those of latents with uniform noise, as CompressAI has it; y_hat is rounded in
         either mode, with the gradient passed as if nothing had been done.
@@ -99,15 +95,12 @@ class AdaptedBackbone(nn.Module):
         parameters = self.h_s(_round(z - median) + median)
         scales, means = parameters.chunk(2, 1) if self._has_means else (parameters, torch.zeros_like(parameters))
         _, y_likelihood = self.gaussian(y, scales, means)
-        full = _round(y - means) + means
-        shared = self.latent_channels - self.private
-        public = torch.cat([full[:, :shared], means[:, shared:]], dim=1)
         pixels = x.shape[2] * x.shape[3]
         bits = sum(-p.clamp_min(1e-9).log2().sum((1, 2, 3)) for p in (y_likelihood, z_likelihood))
-        return full, public, bits / pixels
+        return _round(y - means) + means, bits / pixels
 
     def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
-        """y_hat and conditions [B, 3] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""
+        """y_hat and conditions [B, 4] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""
         x_hat: Tensor = self.g_s(y_hat, condition)
         return x_hat
 
@@ -123,9 +116,7 @@ class AdaptedBackbone(nn.Module):
         return last.out_channels == 2 * self.latent_channels
 
 
-def adapt(
-    name: str, weights: Path | Mapping[str, Any] | None = None, *, private: int = 0, hidden: int = 512
-) -> AdaptedBackbone:
+def adapt(name: str, weights: Path | Mapping[str, Any] | None = None, *, hidden: int = 512) -> AdaptedBackbone:
     """A network of CompressAI, ready for conditions; decodes equal the original's until CLTG is trained.
 
     name: one of BACKBONES. weights: a state dict of CompressAI, or a file of one (loaded as plain tensors: it runs no
@@ -139,10 +130,10 @@ def adapt(
 
     kind = {"bmshj2018-hyperprior": ScaleHyperprior, "mbt2018-mean": MeanScaleHyperprior}[name]
     if weights is None:
-        return AdaptedBackbone(kind(128, 192), private, hidden)
+        return AdaptedBackbone(kind(128, 192), hidden)
     state = torch.load(weights, map_location="cpu", weights_only=True) if isinstance(weights, Path) else dict(weights)
     try:
-        return AdaptedBackbone(kind.from_state_dict(state), private, hidden)
+        return AdaptedBackbone(kind.from_state_dict(state), hidden)
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"these are not weights of {name}: {error}") from error
 

@@ -18,8 +18,6 @@ WITNESS_SIDE = 224  # pixels: the short side at which most vision-language model
 OCTAVES = 4  # frequencies 1, 2, 4, 8
 CONDITIONS = 4  # numbers in a condition
 QUALITY = 3  # the place of the quality among them
-# A shield that is half as large costs 35 to 46 % of what a whole one costs; half the strength shall cost half
-SHARE_POWER = 0.75
 LEARNED_QUALITIES = 8  # evenly spaced, as the gains of the latents
 
 
@@ -52,16 +50,6 @@ class Condition:
 def of_full(condition: Tensor) -> Tensor:
     """The conditions [B, 4] of the full versions of the same pictures."""
     return condition * condition.new_tensor([0.0, 0.0, 1.0, 1.0])
-
-
-def at_full_strength(condition: Tensor) -> Tensor:
-    """The conditions [B, 4] of the same pictures with the whole shield."""
-    return torch.cat([torch.ones_like(condition[:, :1]), condition[:, 1:]], dim=1)
-
-
-def share_drawn(condition: Tensor) -> Tensor:
-    """How much of the whole shield conditions [B, 4] ask for, as a share of its amplitude: [B, 1, 1, 1]."""
-    return condition[:, :1, None, None] ** SHARE_POWER
 
 
 def fourier_features(condition: Tensor) -> Tensor:
@@ -128,7 +116,7 @@ class ConditionalLatentTriggerGenerator(nn.Module):
 
     def forward(self, condition: Tensor) -> Sequence[Tensor]:
         """[B, 4] -> [B, width, 1, 1] for each slot."""
-        # In float32 under autocast too: bfloat16 made some of a guide's paces others by a tenth.
+        # In float32 under autocast too: bfloat16 rounds what a condition asks for by up to a tenth.
         with torch.autocast(condition.device.type, enabled=False):
             trigger = self.trunk(fourier_features(condition)) - self.trunk(fourier_features(of_full(condition)))
             return [head(trigger)[:, :, None, None] for head in self.heads]

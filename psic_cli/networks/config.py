@@ -16,25 +16,15 @@ class NetworkConfig:
     width: int = 192  # channels at 1/8
     latents: int = 192  # channels of y
     details: int = 0  # the first this many channels of y are fine detail, at which the context model does not look
-    private: int = 0  # the last this many channels of y are sealed
     hyper_width: int = 128  # channels inside h_a, h_s and the context model
     hyper_latents: int = 96  # channels of z
     analysis_blocks: int = 4
     synthesis_blocks: int = 4
-    own_synthesis: bool = False  # of the versions that are not the full one
-    guide: bool = False  # of the protected version
-    guide_steps: int = 3  # that it takes
     cltg_hidden: int = 512  # width of the condition's MLP
     levels: int = 64  # quality levels
     even_from: int = 0  # pixels: pictures whose shorter side is smaller get higher levels (header.quality_level)
-    machine_below: int = 64  # levels from this one on read best in the full version: it is the machine version, too
     z_bands: int = 8  # ranges of levels, each with a table of its own for every channel of z
     largest_side: int = 224  # shorter side, in pixels, of the largest pictures that the conditions were trained on
-
-    @property
-    def public(self) -> int:
-        """Channels of y that are coded in the open, the first ones."""
-        return self.latents - self.private
 
     def quality(self, level: Tensor) -> Tensor:
         """Levels [B] as 0 (smallest file) to 1 (best)."""

@@ -1,12 +1,11 @@
 """The later coding steps of y: latents that are known already tell of those that are not, in integers.
 
-The public latents are coded in four steps, a quarter of the places of each channel in each: those of the first step are
+The latents are coded in four steps, a quarter of the places of each channel in each: those of the first step are
 predicted from z alone (entropy_model.py), those of a later one also from the symbols of the steps before it, around
 them and, in other channels, at their own place. The first two steps together are a chequerboard, and which places are
 coded when changes from channel to channel ("Checkerboard Context Model for Efficient Learned Image Compression", He et
 al., CVPR 2021; four steps with both kinds of neighbours as in DCVC-DC, Li et al., CVPR 2023).
-Private latents never serve as context: whoever has no key must be able to read all public ones. Details
-(NetworkConfig.details) do not either: training found no use for them.
+Details (NetworkConfig.details) never serve as context: training found no use for them.
 """
 
 from __future__ import annotations
@@ -41,28 +40,24 @@ Where = tuple[EllipsisType | slice, ...]  # an index
 PLACES = list(itertools.product(range(2), repeat=2))  # rows and columns in a cell of 2x2: all cells are coded alike
 
 
-def step_of_each(latents: int, private: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """In which step each latent is coded: int8 [latents, height, width] of 0..3; the last `private` channels in the
-    last.
-    """
+def step_of_each(latents: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """In which step each latent is coded: int8 [latents, height, width] of 0..3."""
     channel, row, column = (torch.arange(n, device=device) for n in (latents, height, width))
     channel, row = channel[:, None, None], row[:, None]
     odd_channel, odd_pair, odd_row, odd_column = (
         n.remainder(2).to(torch.int8) for n in (channel, channel // 2, row, column)
     )
     colour, diagonal = odd_channel ^ odd_row ^ odd_column, odd_pair ^ odd_row
-    steps = 2 * colour + diagonal
-    steps[latents - private :] = STEPS - 1
-    return steps
+    return 2 * colour + diagonal
 
 
-def turns(step: int, public: int) -> list[Where]:
-    """Where in planes [..., latents, h, w] the public latents of a step are: PATTERNS indexes, the n-th for the
-    channels n, n + PATTERNS ... and a quarter of the places, [..., channels, h / 2, w / 2] each.
+def turns(step: int) -> list[Where]:
+    """Where in planes [..., latents, h, w] the latents of a step are: PATTERNS indexes, the n-th for the channels n,
+    n + PATTERNS ... and a quarter of the places, [..., channels, h / 2, w / 2] each.
     """
-    places = [torch.nonzero(of_channel == step)[0].tolist() for of_channel in step_of_each(PATTERNS, 0, 2, 2)]
+    places = [torch.nonzero(of_channel == step)[0].tolist() for of_channel in step_of_each(PATTERNS, 2, 2)]
     return [
-        (..., slice(first, public, PATTERNS), slice(row, None, 2), slice(column, None, 2))
+        (..., slice(first, None, PATTERNS), slice(row, None, 2), slice(column, None, 2))
         for first, (row, column) in enumerate(places)
     ]
 
@@ -72,7 +67,7 @@ class Correction:
     """What a context model adds somewhere."""
 
     where: Where  # in [B, latents, h, w]
-    mean: Tensor | None  # sixteenths; None for private latents: their mean stays what it is
+    mean: Tensor  # sixteenths
     index: Tensor
 
 
@@ -124,26 +119,24 @@ class ContextModel(nn.Module):
         return _as_mean(mean), _as_scale(scale)
 
     def corrections(
-        self, symbols: Tensor, features: Tensor, index: Tensor, level: Tensor, step: int, private: int
+        self, symbols: Tensor, features: Tensor, index: Tensor, level: Tensor, step: int
     ) -> Iterator[Correction]:
-        """What `forward` gives for the latents of a step 1..3, from the public symbols of those before it: the same
-        integers for two fifths of the products. h and w are even.
+        """What `forward` gives for the latents of a step 1..3, from the symbols of those before it: the same integers
+        for two fifths of the products. h and w are even.
 
         symbols: [B, latents, h, w], integers of any type.
         """
         near, here, inner, last = self.convolutions()
         latents = symbols.shape[1]
-        public = latents - private
-        known = step_of_each(latents, private, 2, 2, symbols.device) < step
-        known[public:] = False
-        known, context = known[self.details :], symbols[:, self.details :]
+        known = (step_of_each(latents, 2, 2, symbols.device) < step)[self.details :]
+        context = symbols[:, self.details :]
         cells = {
             (row, column): self._padded(context[:, known[:, row, column], row::2, column::2], features.dtype)
             for row, column in PLACES
         }
         expected = here(torch.cat([features, index], dim=1), level=level)
         numbers = torch.arange(latents, device=symbols.device)
-        for turn in turns(step, public):
+        for turn in turns(step):
             channels, *place = (part for part in turn if isinstance(part, slice))
             row, column = (part.start for part in place)
             here_expected = expected[..., row::2, column::2]
@@ -156,12 +149,8 @@ class ContextModel(nn.Module):
                 around.append(((slice(None), known[:, i % 2, j % 2], a, b), shifted))
             h = self._activated(near.sum_of_products((row, column), around), here_expected)
             h = activate(inner(h), inner.accumulator_bits - ACTIVATION_BITS)
-            coded, sealed = numbers[channels], numbers[public:] if step == STEPS - 1 else numbers[:0]
-            parts = last(h, torch.cat([coded, latents + coded, latents + sealed]))
-            mean, scale, sealed_scale = parts.tensor_split([len(coded), 2 * len(coded)], dim=1)
+            mean, scale = last(h, torch.cat([numbers[channels], latents + numbers[channels]])).chunk(2, dim=1)
             yield Correction(turn, _as_mean(mean), _as_scale(scale))
-            if len(sealed):
-                yield Correction((..., slice(public, None), *place), None, _as_scale(sealed_scale))
 
     @staticmethod
     def _padded(symbols: Tensor, dtype: torch.dtype) -> Tensor:

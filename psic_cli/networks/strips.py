@@ -1,7 +1,8 @@
 """Large pictures in horizontal strips, so that memory grows with the width of a picture and not with its area.
 
 Each strip is computed with some rows around it (the halo). With a halo as large as the view of the convolutions the
-result is that of one pass, up to rounding.
+result is that of one pass, up to rounding. Where gradients are asked for, each strip is computed once more on the way
+back, instead of being remembered.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 STRIP_CELLS = 2**14  # cells of the coarser side (16 x 16 pixels each) per strip: four megapixels
 
@@ -28,7 +30,13 @@ def in_strips(part: Callable[[Tensor], Tensor], x: Tensor, row_unit: int, cell_c
     for first in range(0, cells, step):
         last = min(cells, first + step)
         above, below = min(halo, first), min(halo, cells - last)
-        piece = part(x[:, :, (first - above) * row_unit : (last + below) * row_unit])
+        piece = _forgetful(part, x[:, :, (first - above) * row_unit : (last + below) * row_unit])
         rows = piece.shape[2] // (last + below - first + above)
         pieces.append(piece[:, :, above * rows : piece.shape[2] - below * rows])
     return torch.cat(pieces, dim=2)
+
+
+def _forgetful(part: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    if torch.is_grad_enabled() and rows.requires_grad:
+        return checkpoint(part, rows, use_reentrant=False, preserve_rng_state=False)  # type: ignore[no-any-return]
+    return part(rows)

@@ -1,5 +1,4 @@
-"""The analysis g_a (picture -> latents) and the synthesis g_s (latents -> picture) of psic-base, and the synthesis
-under a condition.
+"""The analysis g_a (picture -> latents) and the conditional synthesis g_s (latents -> picture) of psic-base.
 
 All work happens at 1/8 resolution and below; both transforms start as a Karhunen-Loeve block transform and its inverse.
 """
@@ -18,7 +17,6 @@ from psic_cli.networks.layers import Bottleneck, karhunen_loeve_basis, precisely
 
 PATCH = 8  # pixels per side of a cell at the resolution of the blocks
 STRIDE = 16  # pixels per latent
-SEALED_MAX = 4.0  # of a sealed symbol where it only shows that it is known
 # A part of what the network computes, so another one is another model. An untrained network begins with the step that
 # it should have where the gain is 1: lambda = 0.05 on 255^2 MSE asks for sqrt(6 / (lambda ln 2)) = 13
 LATENT_SCALE = 255.0 / 13.2
@@ -80,21 +78,19 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """g_s: y_hat [B, latents + private, h, w] -> x_hat [B, 3, 16 h, 16 w], not clamped. Of a condition it sees the
-    quality alone.
+    """g_s: y_hat [B, latents, h, w] under conditions [B, 4] -> x_hat [B, 3, 16 h, 16 w], not clamped.
 
     y_hat -> 1x1, shuffle 2 -> bottlenecks (1/8) -> 1x1, shuffle 8
 
-    The last `private` channels of y_hat are the symbols of the sealed latents, all zero where they are unknown.
+    A condition steers it in every block: CLTG and the quality add to the two biases there.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.from_latents = nn.Conv2d(config.latents, 4 * config.width, 1)
-        self.register_module("from_sealed", None)  # its place, whenever it is made: optimisers number parameters
-        self.expect_sealed(config.private)
         self.blocks = nn.ModuleList(Bottleneck(config.width) for _ in range(config.synthesis_blocks))
         self.of_quality = QualityBiases(_slots(self.blocks))
+        self.cltg = ConditionalLatentTriggerGenerator(_slots(self.blocks), config.cltg_hidden)
         self.to_pixels = nn.Conv2d(config.width, 3 * PATCH**2, 1)
         self.view = _view(config.synthesis_blocks)
         self._start_as_block_transform()
@@ -111,39 +107,18 @@ class Synthesis(nn.Module):
         for layer in (self.from_latents, self.to_pixels):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def expect_sealed(self, private: int) -> None:
-        """Make the layer that looks at the symbols of `private` sealed latents; it starts blind."""
-        self.from_sealed = nn.Conv2d(2 * private, self.from_latents.out_channels, 1, bias=False) if private else None
-        if self.from_sealed is not None:
-            nn.init.zeros_(self.from_sealed.weight)
-
     def forward(self, y_hat: Tensor, condition: Tensor) -> Tensor:
         return self.paint(y_hat, self.biases(condition))
 
     def biases(self, condition: Tensor) -> Sequence[Tensor]:
         """What conditions [B, 4] add in `paint`: [B, width, 1, 1] each, in the order in which the blocks use them."""
-        return self.of_quality(condition[:, QUALITY])  # type: ignore[no-any-return]
+        of_quality = self.of_quality(condition[:, QUALITY])
+        return [ours + trigger for ours, trigger in zip(of_quality, self.cltg(condition), strict=True)]
 
     def paint(self, y_hat: Tensor, biases: Sequence[Tensor]) -> Tensor:
         """y_hat and what `biases` gives -> x_hat."""
-        in_order, latents = iter(biases), self.from_latents.in_channels
-        h = self.from_latents(y_hat[:, :latents] / LATENT_SCALE)
-        if self.from_sealed is not None:
-            sealed = y_hat[:, latents:].clamp(-SEALED_MAX, SEALED_MAX)
-            h = h + self.from_sealed(torch.cat([sealed, sealed.abs()], dim=1))
-        h = F.pixel_shuffle(h, 2).float()
+        in_order = iter(biases)
+        h = F.pixel_shuffle(self.from_latents(y_hat / LATENT_SCALE), 2).float()
         for block in self.blocks:
             h = block(h, in_order)
         return F.pixel_shuffle(precisely(self.to_pixels, h), PATCH) + 0.5
-
-
-class ConditionalSynthesis(Synthesis):
-    """The same under a condition [B, 4]: CLTG adds to the two biases in each block."""
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__(config)
-        self.cltg = ConditionalLatentTriggerGenerator(_slots(self.blocks), config.cltg_hidden)
-
-    def biases(self, condition: Tensor) -> Sequence[Tensor]:
-        own = super().biases(condition)
-        return [of_quality + trigger for of_quality, trigger in zip(own, self.cltg(condition), strict=True)]

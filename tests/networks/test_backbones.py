@@ -34,10 +34,9 @@ def test_before_training_every_condition_decodes_what_the_original_decodes(name,
     adapted = adapt(name, weights).eval()
     with torch.no_grad():
         expected = original(x)
-        y_hat, public, bpp = adapted.latents(x)
+        y_hat, bpp = adapted.latents(x)
         bits = sum(-likelihood.log2().sum((1, 2, 3)) for likelihood in expected["likelihoods"].values())
         assert y_hat.abs().max() > 1
-        assert torch.equal(public, y_hat)
         torch.testing.assert_close(bpp, bits / (64 * 128))
         for condition in (FULL, PROTECTED):
             torch.testing.assert_close(adapted.synthesise(y_hat, condition), expected["x_hat"])
@@ -45,30 +44,22 @@ def test_before_training_every_condition_decodes_what_the_original_decodes(name,
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_shapes(name, x):
-    adapted = adapt(name, small_weights(name)[1], private=2)
+    adapted = adapt(name, small_weights(name)[1])
     y, z = adapted.analyse(x)
-    full, public, bpp = adapted.latents(x)
-    assert y.shape == full.shape == public.shape == (2, 12, 4, 8)
+    y_hat, bpp = adapted.latents(x)
+    assert y.shape == y_hat.shape == (2, 12, 4, 8)
     assert z.shape == (2, 8, 1, 2)
     assert bpp.shape == (2,)
-    assert adapted.synthesise(full, PROTECTED).shape == x.shape
-
-
-def test_without_the_key_private_channels_are_what_was_predicted(x):
-    adapted = adapt("bmshj2018-hyperprior", small_weights("bmshj2018-hyperprior")[1], private=3).eval()
-    full, public, _ = adapted.latents(x)
-    assert torch.equal(full[:, :9], public[:, :9])
-    assert not public[:, 9:].any()
-    assert full[:, 9:].any()
+    assert adapted.synthesise(y_hat, PROTECTED).shape == x.shape
 
 
 def test_a_step_teaches_the_synthesis_to_tell_conditions_apart_and_leaves_the_encoder_alone(x):
-    adapted = adapt("mbt2018-mean", small_weights("mbt2018-mean")[1], private=2)
+    adapted = adapt("mbt2018-mean", small_weights("mbt2018-mean")[1])
     adapted.freeze_encoder()
     before = {key: value.clone() for key, value in adapted.state_dict().items()}
     optimiser = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=0.1)
-    full, public, _ = adapted.latents(x)
-    loss = (adapted.synthesise(full, FULL) - x).square().mean() + adapted.synthesise(public, PROTECTED).square().mean()
+    y_hat, _ = adapted.latents(x)
+    loss = (adapted.synthesise(y_hat, FULL) - x).square().mean() + adapted.synthesise(y_hat, PROTECTED).square().mean()
     loss.backward()
     optimiser.step()
     changed = {key for key, value in adapted.state_dict().items() if not torch.equal(value, before[key])}
@@ -76,7 +67,7 @@ def test_a_step_teaches_the_synthesis_to_tell_conditions_apart_and_leaves_the_en
     assert all(key.startswith("g_s.") for key in changed)
     assert any(key.startswith("g_s.cltg.") for key in changed)
     with torch.no_grad():
-        assert not torch.equal(adapted.synthesise(full, FULL), adapted.synthesise(full, PROTECTED))
+        assert not torch.equal(adapted.synthesise(y_hat, FULL), adapted.synthesise(y_hat, PROTECTED))
 
 
 def test_weights_may_come_from_a_file(tmp_path, x):
@@ -92,5 +83,3 @@ def test_what_cannot_be_adapted_is_refused():
         adapt("cheng2020-anchor")
     with pytest.raises(ValueError, match="not weights of mbt2018-mean"):
         adapt("mbt2018-mean", {"g_a.0.weight": torch.zeros(8, 3, 5, 5)})
-    with pytest.raises(ValueError, match=r"private must be 0\.\.11"):
-        adapt("mbt2018-mean", small_weights("mbt2018-mean")[1], private=12)

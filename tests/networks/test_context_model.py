@@ -9,7 +9,7 @@ from psic_cli.networks.context_model import KNOWN_MAX, STEPS, ContextModel, step
 from psic_cli.networks.network import PsicNetwork
 from tests.networks.test_integer_layers import CARRIERS, carried, convolved, integers
 
-LATENTS, PRIVATE, DETAILS, WIDTH, LEVELS = 6, 2, 1, 6, 64
+LATENTS, DETAILS, WIDTH, LEVELS = 6, 1, 6, 64
 
 
 def context_model() -> ContextModel:
@@ -21,14 +21,13 @@ def context_model() -> ContextModel:
     return made
 
 
-def small_network(private: int = PRIVATE) -> PsicNetwork:
+def small_network() -> PsicNetwork:
     torch.manual_seed(3)
     made = PsicNetwork(
         NetworkConfig(
             width=32,
             latents=LATENTS,
             details=DETAILS,
-            private=private,
             hyper_width=WIDTH,
             hyper_latents=4,
         )
@@ -39,20 +38,20 @@ def small_network(private: int = PRIVATE) -> PsicNetwork:
     return made
 
 
-def test_steps_change_from_channel_to_channel_and_the_last_one_has_all_that_is_private():
-    steps = step_of_each(6, PRIVATE, 2, 3)
-    assert steps[:-PRIVATE].tolist() == [
+def test_steps_change_from_channel_to_channel():
+    steps = step_of_each(5, 2, 3)
+    assert steps.tolist() == [
         [[0, 2, 0], [3, 1, 3]],
         [[2, 0, 2], [1, 3, 1]],
         [[1, 3, 1], [2, 0, 2]],
         [[3, 1, 3], [0, 2, 0]],
+        [[0, 2, 0], [3, 1, 3]],
     ]
-    assert (steps[-PRIVATE:] == 3).all()
 
 
 @pytest.mark.parametrize("step", range(STEPS))
 def test_each_step_has_a_quarter_of_each_channel_and_the_first_two_are_a_chequerboard(step):
-    steps = step_of_each(8, 0, 6, 4)
+    steps = step_of_each(8, 6, 4)
     assert (steps == step).flatten(1).sum(1).tolist() == [6] * 8
     early = steps < 2
     assert (early[:, 1:] != early[:, :-1]).all()
@@ -104,11 +103,11 @@ def test_weights_that_could_leave_exact_arithmetic_are_refused(number):
 
 @pytest.mark.parametrize("step", range(1, STEPS))
 @torch.no_grad()
-def test_a_step_changes_its_own_latents_alone_and_reads_public_symbols_of_earlier_steps_but_details(step):
+def test_a_step_changes_its_own_latents_alone_and_reads_symbols_of_earlier_steps_but_details(step):
     made, level = small_network(), torch.tensor([40])
     before = made.predict(torch.randint(-20, 20, (1, 4, 2, 2)).float(), level)
     symbols = torch.randint(-9, 9, before.mean.shape)
-    steps = step_of_each(LATENTS, PRIVATE, 8, 8)
+    steps = step_of_each(LATENTS, 8, 8)
     after = made.refine(before, symbols, step)
     for old, new in ((before.mean, after.mean), (before.index, after.index)):
         assert torch.equal(old[0, steps != step], new[0, steps != step])
@@ -117,7 +116,7 @@ def test_a_step_changes_its_own_latents_alone_and_reads_public_symbols_of_earlie
     assert after.index.max() <= 63
 
     unread = steps >= step
-    unread[:DETAILS] = unread[LATENTS - PRIVATE :] = True
+    unread[:DETAILS] = True
     again = made.refine(before, torch.where(unread, symbols + 5, symbols), step)
     assert torch.equal(again.mean, after.mean)
     assert torch.equal(again.index, after.index)
@@ -126,10 +125,9 @@ def test_a_step_changes_its_own_latents_alone_and_reads_public_symbols_of_earlie
 
 
 @pytest.mark.parametrize("dtype", CARRIERS)
-@pytest.mark.parametrize("private", [0, PRIVATE])
 @torch.no_grad()
-def test_what_a_decoder_computes_for_the_places_of_a_step_alone_is_what_training_computes_for_all(private, dtype):
-    trained, level = small_network(private), torch.tensor([20, 40])
+def test_what_a_decoder_computes_for_the_places_of_a_step_alone_is_what_training_computes_for_all(dtype):
+    trained, level = small_network(), torch.tensor([20, 40])
     loaded = PsicNetwork.from_tensors(trained.config, trained.to_tensors())
     loaded.use_integers(dtype)
     trained.train()
@@ -142,13 +140,3 @@ def test_what_a_decoder_computes_for_the_places_of_a_step_alone_is_what_training
         assert torch.equal(found.mean.float(), expected.mean)
         assert torch.equal(found.index.float(), expected.index)
     assert not torch.equal(expected.mean, first)
-
-
-@torch.no_grad()
-def test_public_symbols_tell_the_spread_of_private_ones_but_not_their_mean():
-    made, level = small_network(), torch.tensor([40])
-    before = made.predict(torch.randint(-20, 20, (1, 4, 2, 2)).float(), level)
-    after = made.refine(before, torch.randint(-9, 9, before.mean.shape), STEPS - 1)
-    private = slice(LATENTS - PRIVATE, LATENTS)
-    assert torch.equal(after.mean[:, private], before.mean[:, private])
-    assert not torch.equal(after.index[:, private], before.index[:, private])

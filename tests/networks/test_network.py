@@ -10,13 +10,12 @@ from psic_cli.networks.cltg import Condition
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS
 from psic_cli.networks.entropy_model import clamp_z
-from psic_cli.networks.network import SYMBOL_MAX, PsicNetwork
+from psic_cli.networks.network import SYMBOL_MAX, PsicNetwork, rounded
 
 SMALL = NetworkConfig(
     width=32,
     latents=24,
     details=8,
-    private=4,
     hyper_width=8,
     hyper_latents=6,
     analysis_blocks=2,
@@ -53,35 +52,6 @@ def integers(made: PsicNetwork, z: Tensor, symbols: Tensor, level: Tensor) -> tu
 
 
 # Stored and loaded
-
-
-def test_all_versions_but_the_full_one_keep_their_own_synthesis():
-    made = network(dataclasses.replace(SMALL, own_synthesis=True))
-    assert made.g_p is not None
-    again = loaded(made)
-    y_hat = torch.randn(1, SMALL.latents + SMALL.private, 4, 4)
-    torch.testing.assert_close(again.synthesise(y_hat, NEUTRAL), made.g_s(y_hat, NEUTRAL), atol=0.01, rtol=0)
-    for strength, machine in ((1.0, 0.0), (0.2, 0.0), (0.0, 1.0)):
-        condition = Condition(strength, machine, short_side=224, quality=0.5).tensor(224)
-        x_hat = again.synthesise(y_hat, condition)
-        torch.testing.assert_close(x_hat, made.g_p(y_hat, condition), atol=0.01, rtol=0)  # stored in float16
-        assert (x_hat - made.g_s(y_hat, condition)).abs().max() > 0.05
-
-
-def test_a_network_that_gets_a_second_synthesis_decodes_as_before():
-    made = network().eval()
-    y_hat = torch.randn(1, SMALL.latents + SMALL.private, 4, 4)
-    protected = Condition(strength=1.0, machine=0.0, short_side=224, quality=0.5).tensor(224)
-    full, shielded = made.synthesise(y_hat, NEUTRAL), made.synthesise(y_hat, protected)
-    made.give_own_synthesis()
-    assert torch.equal(made.synthesise(y_hat, NEUTRAL), full)
-    assert torch.equal(made.synthesise(y_hat, protected), shielded)
-    assert len(list(made.g_s.parameters())) < len(list(made.steered().parameters()))  # no conditions
-    assert made.config.own_synthesis
-    assert loaded(made).g_p is not None
-    made.forget_conditions()
-    assert made.g_p is None
-    assert torch.equal(made.synthesise(y_hat, protected), made.synthesise(y_hat, NEUTRAL))
 
 
 def test_what_is_loaded_is_what_was_stored():
@@ -191,9 +161,8 @@ def test_training_and_evaluation_compute_the_same():
         for one in (made.train(), made.eval()):
             y, z = one.analyse(x, conditions[:, 3])
             symbols = (y * 3).round()
-            seen = torch.cat([y, symbols[:, -SMALL.private :]], dim=1)
             coded = integers(one, clamp_z(z), symbols, torch.tensor([3, 9]))
-            results.append((y, z, one.synthesise(seen, conditions), *coded))
+            results.append((y, z, one.synthesise(y, conditions), *coded))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
@@ -230,7 +199,7 @@ def test_fewer_latents_lose_the_least_important_part():
 
 def test_an_untrained_condition_changes_nothing():
     made = PsicNetwork(SMALL).eval()
-    y = torch.randn(1, 24 + SMALL.private, 4, 4)
+    y = torch.randn(1, 24, 4, 4)
     with torch.no_grad():
         full = made.synthesise(y, NEUTRAL)
         assert torch.equal(made.synthesise(y, Condition(1.0, 1.0, 1000, 0.5).tensor(2000)), full)
@@ -243,19 +212,29 @@ def test_symbols_and_their_inverse_fit_together():
     made = loaded(network())
     y, level = torch.randn(1, 24, 4, 4) * 50, torch.tensor([12])
     mean = torch.randint(-300, 300, y.shape)
-    symbols = made.quantise(y, mean, level)
+    symbols = rounded(made.scale(y, level), mean)
     assert torch.equal(symbols, symbols.round())
     gain = made.scaling.integer_gain(level) / 1024
     assert (((symbols + mean / 16) / gain - y).abs() <= 0.5001 / gain).all()
     restored = made.restore(symbols, mean, level)
-    torch.testing.assert_close(restored[:, :24], (symbols + mean / 16) * made.scaling.inverse_gain(level))
-    assert torch.equal(restored[:, 24:], symbols[:, -SMALL.private :])
+    torch.testing.assert_close(restored, (symbols + mean / 16) * made.scaling.inverse_gain(level))
 
 
 def test_symbols_of_hopeless_latents_are_clamped():
     made = loaded(network())
     y = torch.tensor([1e9, -1e9]).repeat(12).reshape(1, 24, 1, 1)
-    assert made.quantise(y, torch.zeros(1, 24, 1, 1), torch.tensor([15])).abs().eq(SYMBOL_MAX).all()
+    assert rounded(made.scale(y, torch.tensor([15])), torch.zeros(1, 24, 1, 1)).abs().eq(SYMBOL_MAX).all()
+
+
+def test_symbols_are_those_of_latents_around_the_means_that_earlier_steps_tell():
+    made = loaded(network())
+    z, level = torch.randint(-60, 60, (1, 6, 3, 2)).double(), torch.tensor([7])
+    scaled = torch.randn(1, 24, 12, 8) * 9
+    symbols, prediction = made.code(scaled, z, level)
+    assert torch.equal(symbols, rounded(scaled, prediction.mean))
+    again = integers(made, z, symbols, level)
+    assert torch.equal(again[-2], prediction.mean)
+    assert torch.equal(again[-1], prediction.index)
 
 
 def test_z_is_rounded_and_clamped():
