@@ -9,10 +9,12 @@ runtime.load_torch()
 
 
 @contextmanager
-def coding() -> Iterator[None]:
-    """What torch computes inside needs no gradients, and has the threads that there are."""
+def coding(gradients: bool = False) -> Iterator[None]:
+    """What torch computes inside has the threads that there are, and needs no gradients. gradients: unless it asks for
+    some, which is impossible in torch's inference mode.
+    """
     import torch
 
     runtime.forget_threads_of_parent()
-    with torch.inference_mode():
+    with torch.inference_mode(not gradients), torch.no_grad():
         yield

@@ -1,0 +1,74 @@
+"""What a search works on: one picture, its latents, and what becomes of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from psic_cli.bitstream.header import Header
+from psic_cli.bitstream.tables import SCALES
+from psic_cli.latents import condition_of, level_of
+from psic_cli.networks.entropy_model import MEAN_BITS
+from psic_cli.zoo import Model
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One picture, and what a search needs to know of its latents.
+
+    x: [1, 3, H, W] in 0..1. latents: y in steps of quantisation, real [1, M, h, w]. mean: as the coder predicts it, in
+    such steps, and sigma: of its tables, both of the latents as they are. paint: latents in steps -> the picture, not
+    clamped [1, 3, H, W].
+    """
+
+    x: Tensor
+    latents: Tensor
+    mean: Tensor
+    sigma: Tensor
+    paint: Callable[[Tensor], Tensor]
+
+    @property
+    def plain(self) -> Tensor:
+        """The symbols of plain rounding, [1, M, h, w]."""
+        return (self.latents - self.mean).round()
+
+    def settled(self, symbols: Tensor) -> Tensor:
+        """Where the latents should lie to be coded as symbols [1, M, h, w], whatever the coder comes to predict: where
+        the symbol is, if it is another one than that of plain rounding; else where they are.
+        """
+        return torch.where(symbols != self.plain, symbols + self.mean, self.latents)
+
+
+def subject_of(x: Tensor, latents: Tensor, z: Tensor, header: Header, model: Model, protected: bool = True) -> Subject:
+    """latents: of x, in steps of quantisation. z: their integers. protected: whether the picture is painted as that
+    version, or as the full one.
+    """
+    network, level = model.network, level_of(header, model)
+    condition = condition_of(header.strength / 100 if protected else 0.0, 0.0, header, model)
+    inverse = network.scaling.inverse_gain(level)
+
+    def paint(scaled: Tensor) -> Tensor:
+        with model.arithmetic():
+            x_hat = network.synthesise(scaled * inverse, condition)
+        return x_hat[..., : header.height, : header.width].float()
+
+    _, prediction = network.code(latents, z, level)
+    sigma = torch.tensor(SCALES, dtype=torch.float32, device=x.device)[prediction.index.long()]
+    return Subject(x, latents, prediction.mean.float() / 2**MEAN_BITS, sigma, paint)
+
+
+def bits_of(symbols: Tensor, sigma: Tensor) -> Tensor:
+    """Of each symbol under a Gaussian of mean 0: a differentiable stand-in for the tables."""
+    outwards = -symbols.abs()
+    mass = torch.special.ndtr((outwards + 0.5) / sigma) - torch.special.ndtr((outwards - 0.5) / sigma)
+    return -torch.log2(mass.clamp_min(1e-6))
+
+
+def clamp_through(x_hat: Tensor) -> Tensor:
+    """A picture as decoders clamp it, 0..1, with gradients as if they did not: plain clamping would leave none exactly
+    where a shield pushes hardest.
+    """
+    return x_hat + (x_hat.clamp(0, 1) - x_hat).detach()
