@@ -25,13 +25,14 @@ from psic_cli import keys
 from psic_cli.bitstream.container import MAGIC, Section, unpack
 from psic_cli.errors import FormatError, PsicError
 from psic_cli.icc import icc_from_payload
+from psic_cli.search.effort import DEFAULT_EFFORT, MOST_EFFORT
 
 if TYPE_CHECKING:
     from psic_cli.picture import Picture
 
 FORMAT = "PSIC"
 _SUFFIX = ".psic"
-_PARAMETERS = ("quality", "key", "open", "hardened", "strength", "model", "strip", "keep_hidden")
+_PARAMETERS = ("quality", "key", "open", "strength", "effort", "model", "strip", "keep_hidden")
 
 
 class PsicImageFile(ImageFile.ImageFile):
@@ -88,7 +89,7 @@ def save(image: Image.Image, stream: IO[bytes], filename: str | bytes = "") -> N
     key: what the file is sealed with, the path of a key file or its 32 bytes. open=True: seal nothing instead, anybody
     may decode in full and read the metadata. One of the two has to be named: no file is open, and no key made or found,
     without a word.
-    quality: 1..100, 50 unless given. hardened=True, strength: 0..1, model, strip=True, keep_hidden=True: as the options
+    quality: 1..100, 50 unless given. strength: 0..1, effort: 0..9, model, strip=True, keep_hidden=True: as the options
     of `psic encode`.
 
     ValueError for parameters that are unknown or out of range, OSError for a key or a model that cannot be used. By
@@ -101,6 +102,9 @@ def save(image: Image.Image, stream: IO[bytes], filename: str | bytes = "") -> N
     strength = parameters.get("strength", 1.0)
     if not 0 <= strength <= 1:
         raise ValueError(f"strength {strength} is not between 0 and 1")
+    effort = parameters.get("effort", DEFAULT_EFFORT)
+    if effort not in range(MOST_EFFORT + 1):
+        raise ValueError(f"effort {effort!r} is not a whole number from 0 to {MOST_EFFORT}")
     try:
         secret = _secret(parameters.get("key"), parameters.get("open", False))
         picture = _picture(image, parameters.get("strip", False))
@@ -113,7 +117,7 @@ def save(image: Image.Image, stream: IO[bytes], filename: str | bytes = "") -> N
             model=zoo.load(parameters.get("model", zoo.DEFAULT_MODEL), device="cpu"),
             quality=parameters.get("quality", 50),
             strength=round(100 * strength),
-            hardened=parameters.get("hardened", False),
+            effort=effort,
             keep_hidden=parameters.get("keep_hidden", False),
         )
     except PsicError as error:

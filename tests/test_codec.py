@@ -18,8 +18,8 @@ from psic_cli.bitstream.container import Section, unpack
 from psic_cli.bitstream.tables import TOTAL
 from psic_cli.codec import Version
 from psic_cli.errors import ConditionError, InputError
+from psic_cli.latents import integers, level_of, read_latents
 from psic_cli.networks import strips
-from psic_cli.networks.context_model import STEPS
 from psic_cli.picture import Picture
 
 TESTS = Path(__file__).parent
@@ -76,7 +76,7 @@ def test_a_picture_of_any_size_comes_back_in_its_size(model, width, height, qual
 def test_padding_repeats_the_last_row_and_column(model, height, width):
     rgb = COFFEE[100 : 100 + height, 200 : 200 + width]
     padded = np.pad(rgb, ((0, -height % 64), (0, -width % 64), (0, 0)), mode="edge")
-    one, other = (codec.encode(Picture(x), None, model=model) for x in (rgb, padded))
+    one, other = (codec.encode(Picture(x), None, model=model, strength=0, effort=0) for x in (rgb, padded))
     assert unpack(one).sections == unpack(other).sections
     assert (full(one).rgb == full(other).rgb[:height, :width]).all()
 
@@ -108,7 +108,7 @@ def test_every_gain_level_codes_what_it_predicts(model):
     levels = set()
     for quality in (*range(1, 100, 7), 100):
         data = codec.encode(Picture(CAT[:16, :16]), None, model=model, quality=quality)
-        levels.add(int(codec._level(quality, 16, model)))
+        levels.add(int(level_of(unpack(data).header, model)))
         assert np.abs(full(data).rgb.astype(int) - CAT[:16, :16]).mean() < 40
     assert {0, 63} < levels
 
@@ -132,16 +132,10 @@ def bits_of(symbols: np.ndarray, indexes: np.ndarray, tables) -> float:
 def test_a_file_is_as_large_as_its_tables_promise(model, sealed):
     data = codec.encode(Picture(CAT), SECRET if sealed else None, model=model, quality=60)
     container = unpack(data)
-    hidden = codec._private_sections(data, container, SECRET)
-    latents = codec._read_latents(container, hidden, model)
-    level = codec._level(60, min(CAT.shape[:2]), model)
-    prediction = model.network.predict(torch.from_numpy(latents.z)[None].to(model.choose_integers()), level)
-    for step in range(1, STEPS):
-        prediction = model.network.refine(prediction, torch.from_numpy(latents.y)[None], step)
-    z_tables = codec._z_tables(latents.z.shape, level, model.network)
-    bits = bits_of(latents.z, z_tables, model.z_tables) + bits_of(
-        latents.y, codec._integers(prediction.index), model.y_tables
-    )
+    latents = read_latents(container.header, container.sections, model)
+    z_tables = model.network.config.z_tables(latents.level)[0].numpy().repeat(latents.z[0].size)
+    bits = bits_of(latents.z, z_tables, model.z_tables) + bits_of(latents.y, integers(latents.index), model.y_tables)
+    bits += 8 * len(codec._sealed_sections(data, container, SECRET)[Section.MOVES])
     assert 0.99 * bits <= 8 * len(data) <= 1.01 * bits + 8 * 96
 
 
@@ -206,7 +200,9 @@ def test_bfloat16_moves_pixels_by_less_than_half_a_level(model, version):
 
 def test_an_encoder_in_bfloat16_loses_next_to_nothing(model):
     quick = zoo.load("tiny", precision="bfloat16")
-    fine, coarse = (codec.encode(Picture(CAT), SECRET, model=one, quality=80) for one in (model, quick))
+    fine, coarse = (
+        codec.encode(Picture(CAT), SECRET, model=one, quality=80, strength=0, effort=0) for one in (model, quick)
+    )
     assert psnr(full(coarse).rgb, CAT) > psnr(full(fine).rgb, CAT) - 0.05
     assert len(coarse) < 1.01 * len(fine)
 
@@ -235,7 +231,9 @@ def test_without_alpha_there_is_none(model):
 def test_profile_and_greyness_are_public(model, version):
     picture = Picture(CAT[:9, :9], grey=True, icc=b"a profile")
     sealed = codec.encode(picture, SECRET, model=model)
-    decoded = codec.decode(sealed, SECRET if not version.is_keyless else None, version=version, precision="float32")
+    decoded = codec.decode(
+        sealed, SECRET if version is not Version.PROTECTED else None, version=version, precision="float32"
+    )
     assert decoded.icc == b"a profile"
     assert decoded.grey is True
     assert codec.decode(codec.encode(Picture(CAT[:9, :9]), None, model=model), precision="float32").grey is False
@@ -247,7 +245,7 @@ def test_metadata_is_sealed_with_the_key(model):
     assert b"place" not in data
     for version in Version:
         decoded = codec.decode(data, SECRET, version=version, precision="float32")
-        expected = (None, None) if version.is_keyless else (picture.exif, picture.xmp)
+        expected = (None, None) if version is Version.PROTECTED else (picture.exif, picture.xmp)
         assert (decoded.exif, decoded.xmp) == expected
 
 
@@ -256,7 +254,7 @@ def test_metadata_is_sealed_with_the_key(model):
 def test_metadata_comes_with_any_version_if_asked_and_with_none_if_refused(model, version, secret):
     picture = Picture(CAT[:9, :9], exif=b"II*\0 place", xmp=b"<x/>")
     data = codec.encode(picture, secret, model=model)
-    for metadata, expected in ((None, not version.is_keyless), (True, True), (False, False)):
+    for metadata, expected in ((None, version is not Version.PROTECTED), (True, True), (False, False)):
         decoded = codec.decode(data, secret, version=version, precision="float32", metadata=metadata)
         assert (decoded.exif, decoded.xmp) == ((picture.exif, picture.xmp) if expected else (None, None))
         plain = codec.decode(data, secret, version=version, precision="float32")
@@ -276,8 +274,8 @@ def test_colours_under_alpha_0_are_not_coded_unless_asked(model):
     plain, kept = (codec.encode(Picture(CAT, alpha), None, model=model, keep_hidden=keep) for keep in (False, True))
     assert plain == codec.encode(Picture(erased, alpha), None, model=model), "whatever was there"
     assert kept != plain
-    coded = unpack(kept).sections[Section.Y_PUBLIC]
-    assert coded == unpack(codec.encode(Picture(CAT), None, model=model)).sections[Section.Y_PUBLIC]
+    coded = unpack(kept).sections[Section.Y]
+    assert coded == unpack(codec.encode(Picture(CAT), None, model=model)).sections[Section.Y]
     picture = codec.decode(plain, version=Version.FULL)
     assert picture.alpha is not None
     assert (picture.alpha == alpha).all()
@@ -286,6 +284,6 @@ def test_colours_under_alpha_0_are_not_coded_unless_asked(model):
 def test_sections_that_are_not_needed_are_not_there(model):
     picture = Picture(CAT[:9, :9], icc=b"", exif=b"", xmp=b"")
     data = codec.encode(picture, SECRET, model=model)
-    assert set(unpack(data).sections) == {Section.Z, Section.Y_PUBLIC, Section.SEALED}
-    inside = codec._private_sections(data, unpack(data), SECRET)
-    assert set(inside) == {Section.Y_PRIVATE}
+    assert set(unpack(data).sections) == {Section.Z, Section.Y, Section.SEALED}
+    inside = codec._sealed_sections(data, unpack(data), SECRET)
+    assert set(inside) == {Section.MOVES}

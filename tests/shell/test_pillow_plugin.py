@@ -160,8 +160,8 @@ def test_a_picture_is_saved_as_encode_writes_it(model, tmp_path, monkeypatch):
     keys.create_key_file(tmp_path / "key.bin")
     monkeypatch.chdir(tmp_path)
     with Image.open("photo.jpg") as image:
-        image.save("ours.psic", quality=30, key="key.bin", strength=0.5, hardened=True, model="tiny")
-    options = ["-q", "30", "--condition", "key.bin", "--strength", "0.5", "--hardened", "-m", "tiny"]
+        image.save("ours.psic", quality=30, key="key.bin", strength=0.5, effort=3, model="tiny")
+    options = ["-q", "30", "--condition", "key.bin", "--strength", "0.5", "--effort", "3", "-m", "tiny"]
     assert psic("encode", "photo.jpg", *options, "-o", "theirs.psic").code == 0
     ours, theirs = ((tmp_path / name).read_bytes() for name in ("ours.psic", "theirs.psic"))
     assert unpack(ours).header == unpack(theirs).header
@@ -204,13 +204,13 @@ def test_no_key_is_made_or_found_without_being_named(model, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("parameters", "error", "words"),
     [
-        ({"hardend": True}, ValueError, "hardend is no parameter of .psic files, which are quality, key"),
+        ({"efort": 3}, ValueError, "efort is no parameter of .psic files, which are quality, key"),
         ({"quality": 0}, ValueError, "quality 0 is not a whole number from 1 to 100"),
         ({"quality": "high"}, ValueError, "quality 'high' is not a whole number"),
         ({"strength": 2}, ValueError, "strength 2 is not between 0 and 1"),
         ({"strength": float("nan")}, ValueError, "strength nan is not between"),
         ({"key": b"short"}, ValueError, "a key has 32 bytes, not 5"),
-        ({"key": None, "open": True, "hardened": True}, ValueError, "a hardened file is sealed"),
+        ({"effort": 10}, ValueError, "effort 10 is not a whole number from 0 to 9"),
         ({"key": "missing.bin"}, OSError, "missing.bin does not exist"),
         ({"model": "unheard-of"}, OSError, "no model named unheard-of"),
     ],
