@@ -11,6 +11,7 @@ import typer
 from psic_cli import __version__, zoo
 from psic_cli.commands import completion, options
 from psic_cli.errors import OutputError, PsicError, UsageError
+from psic_cli.search.effort import DEFAULT_EFFORT
 from psic_cli.shell import batch, conditions, streams, worklist
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.terminal import name_of, table_width, terminal
@@ -45,9 +46,7 @@ def audit(
     quality: Annotated[
         int, typer.Option("-q", "--quality", metavar="N", min=1, max=100, help="At which pictures are encoded.")
     ] = 50,
-    hardened: Annotated[
-        bool, typer.Option("--hardened", metavar="", help="Encode pictures to hardened files.")
-    ] = False,
+    effort: options.Effort = DEFAULT_EFFORT,
     model: Annotated[
         str,
         typer.Option(
@@ -155,18 +154,17 @@ def audit(
 
         def prepare(name: str) -> Prepared:
             from psic_cli.evaluation import audit_inputs
+            from psic_cli.evaluation.coding import Making
 
             data = standard.read() if name == streams.STANDARD_STREAM else streams.read_file(Path(name))
             if not audit_inputs.is_psic(name, data):
                 if original is not None:
-                    if hardened:
-                        raise UsageError("--hardened and --original contradict each other", "nothing is encoded")
                     whole = sources.read_rgb(original, max_pixels)
                     with batch.naming(_shown(name)):
                         return audit_inputs.prepare_pair(data, whole, max_pixels)
                 with batch.naming(_shown(name)):
                     network = zoo.load_card(card, device=place)
-                    return audit_inputs.prepare_picture(data, network, quality, hardened, max_pixels)
+                    return audit_inputs.prepare_picture(data, network, quality, Making(effort=effort), max_pixels)
             before = None if original is None else sources.read_rgb(original, max_pixels)
             with batch.naming(_shown(name)):
                 secret = None if key is None else key.secret
@@ -248,7 +246,6 @@ def _measure(name: str, prepared: Prepared, readers: list[Reader], device: str) 
         codec=None if card is None else card.name,
         weights_hash=None if card is None else card.weights_hash.hex(),
         quality=prepared.quality,
-        hardened=prepared.hardened,
         bpp=prepared.bpp,
         psnr=measuring.losses(prepared.versions),
         audits=tuple(audits),

@@ -72,10 +72,11 @@ def bench(
     """Measure time, memory and start-up, beside other codecs.
 
     psic and its peers take turns on the same pictures: each encodes and decodes in memory, then comes the next, and
-    that --repeat times. psic decodes in full, with the key, and protected, as everybody does. The codecs of Pillow get
-    the quality at which their files are as large as psic's, in the settings that psic evaluate compares with.
-    Networks are CompressAI's (pip install 'psic[compressai]'), untrained, for time does not depend on the weights; they
-    code made-up latents of psic's size. All compute on the processor.
+    that --repeat times. psic encodes with the default effort and with efforts 0 and 1, and decodes in full, with the
+    key, and protected, as everybody does. The codecs of Pillow get the quality at which their files are as large as
+    psic's, in the settings that psic evaluate compares with. Networks are CompressAI's (pip install
+    'psic[compressai]'), untrained, for time does not depend on the weights; they code made-up latents of psic's size.
+    All compute on the processor.
 
     Memory is that of a fresh process from file to file, for psic its own commands. Tables go to standard error, --json
     to standard output.

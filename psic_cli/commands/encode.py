@@ -11,11 +11,13 @@ import typer
 from psic_cli.bitstream.header import MAX_PIXELS, MAX_SIDE
 from psic_cli.commands import completion, options
 from psic_cli.errors import InputError, UsageError
+from psic_cli.search.effort import DEFAULT_EFFORT
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.terminal import terminal
 
 if TYPE_CHECKING:
     from psic_cli.picture import Picture
+    from psic_cli.vlp.interface import Surrogate
 
 _DEFAULT_QUALITY = 50
 
@@ -44,14 +46,17 @@ def encode(
     open_: Annotated[
         bool, typer.Option("--open", metavar="", help="Seal nothing: anybody may decode in full.")
     ] = False,
-    hardened: Annotated[
-        bool,
+    effort: options.Effort = DEFAULT_EFFORT,
+    against: Annotated[
+        list[str] | None,
         typer.Option(
-            "--hardened",
-            metavar="",
-            help="Nothing but the protected picture without the key, whatever decodes it. Files are 30 to 45 % larger.",
+            "--against",
+            metavar="MODEL",
+            show_default=False,
+            help="Mislead this model in place of those that come with psic, or, as +MODEL, beside them; repeatable. "
+            "witness:NAME, witness:FILE, open_clip:MODEL:PRETRAINED or open_clip:MODEL:FILE.",
         ),
-    ] = False,
+    ] = None,
     force: options.Force = False,
     recursive: options.Recursive = False,
     jobs: options.Jobs = 2,
@@ -107,8 +112,8 @@ def encode(
 
     if open_ and condition is not None:
         raise UsageError("--open and --condition contradict each other", "an open file is sealed with no key")
-    if open_ and hardened:
-        raise UsageError("--open and --hardened contradict each other", "an open file keeps nothing from anybody")
+    if against and not strength:
+        raise UsageError("--against and --strength 0 contradict each other", "without a shield no model is misled")
     percent = options.percent(strength)
     rules = batch.Rules(force, skip_existing, jobs, report)
     suffixes = opening.picture_suffixes()
@@ -132,8 +137,14 @@ def encode(
         def load() -> zoo.Model:
             return zoo.load(card.name, card.weights_hash, device=zoo.choose_device(device.value))
 
+        def misled() -> tuple[Surrogate, ...]:
+            from psic_cli.search.surrogates import surrogates_of
+
+            return surrogates_of(against or [], zoo.choose_device(device.value)) if percent else ()
+
         if todo.is_batch:
             load()  # one clear error rather than one per picture; a single picture is looked at first
+            misled()
         network = threading.Lock()  # one picture at a time: it uses all cores, and reading and writing go on beside it
         made_public: list[list[str]] = []  # kinds of metadata, of each open file
 
@@ -147,7 +158,7 @@ def encode(
                 _check_container_holds(picture)
             outcome.lap("read")
             secret = None if key is None else key.secret()
-            with network, batch.naming(task.source_name):
+            with network, batch.naming(task.source_name), terminal.counting("searching") as count:
                 from psic_cli import codec
 
                 outcome.data = codec.encode(
@@ -156,8 +167,10 @@ def encode(
                     model=load(),
                     quality=quality,
                     strength=percent,
-                    hardened=hardened,
+                    effort=effort,
+                    surrogates=misled(),
                     keep_hidden=keep_hidden,
+                    advance=None if todo.is_batch else count,  # a batch has a bar of its own
                 )
             outcome.lap("encode")
             outcome.coded_bytes = len(outcome.data)
@@ -168,7 +181,7 @@ def encode(
                 "model": card.name,
                 "quality": quality,
                 "sealed": secret is not None,
-                "hardened": hardened,
+                "effort": effort,
             }
 
         code = batch.run(todo, work, rules, standard, doing="encoding")

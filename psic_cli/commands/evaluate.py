@@ -15,6 +15,7 @@ from psic_cli import zoo
 from psic_cli.commands import completion, options
 from psic_cli.errors import InputError, PsicError, UsageError
 from psic_cli.pages.folder import RESULTS, check_report, is_report_folder, write_report
+from psic_cli.search.effort import DEFAULT_EFFORT
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.terminal import name_of, table_width, terminal
@@ -37,8 +38,8 @@ def evaluate(
     model: Annotated[
         str, typer.Option("-m", "--model", metavar="NAME", autocompletion=completion.codecs, help="See: psic models")
     ] = zoo.DEFAULT_MODEL,
-    hardened: Annotated[bool, typer.Option("--hardened", metavar="", help="Measure hardened files.")] = False,
     strength: options.Strength = 1.0,
+    effort: options.Effort = DEFAULT_EFFORT,
     peer_names: Annotated[
         str | None,
         typer.Option(
@@ -81,6 +82,16 @@ def evaluate(
             rich_help_panel=SHIELDING,
         ),
     ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            "--kinds",
+            metavar="FILE",
+            show_default=False,
+            help="Ask for kinds of classes too: lines of KIND: CLASS, 7-24, ...; imagenet: ten that come with psic.",
+            rich_help_panel=SHIELDING,
+        ),
+    ] = None,
     captions: Annotated[
         Path | None,
         typer.Option(
@@ -98,7 +109,7 @@ def evaluate(
         typer.Option(
             "--attacks",
             metavar="NAME,...",
-            help="What is left of the shield after jpeg75, blur, forced...; all for every attack.",
+            help="What is left of the shield after jpeg75, blur...; all for every attack.",
             rich_help_panel=SHIELDING,
         ),
     ] = None,
@@ -149,8 +160,8 @@ def evaluate(
     """Measure size, quality and machine readability.
 
     Every picture is encoded to real bytes and decoded again. FOLDER gives rate, PSNR and MS-SSIM of the full and the
-    protected version; --labels and --captions give what models make of the original and of every version, the forced
-    one too: what somebody without the key gets who asks for the full version. --attacks repeats that after each attack.
+    protected version; --labels and --captions give what models make of the original, of every version, and of the worst
+    that a decoder without the key can ask the network for. --attacks repeats that after each attack.
 
     Means come with bootstrap 95 % intervals. Tables go to standard error, --json to standard output. A picture that
     cannot be read is reported and left out, and the exit code is then 8. A run that was stopped goes on where it was
@@ -163,6 +174,8 @@ def evaluate(
     _check_models(labels, captions, agreement, vlp, unseen)
     if peer_names is not None and folder is None:
         raise UsageError("--peers needs a folder of pictures")
+    if kinds is not None and (labels is None or not vlp):
+        raise UsageError("--kinds needs --labels and --vlp")
     if attack_names is not None and labels is None and captions is None:
         raise UsageError("--attacks needs --labels or --captions")
     qualities, percent = _qualities(quality), options.percent(strength)
@@ -178,16 +191,19 @@ def evaluate(
         from psic_cli.evaluation import about, attacks, bd_rate, cache, peers, report, seeing, session, sources, tables
         from psic_cli.evaluation.agreement import read_sides
         from psic_cli.evaluation.coding import Making
+        from psic_cli.evaluation.kinds import find_kinds
         from psic_cli.evaluation.unseen import load_classifier
         from psic_cli.vlp.imagenet import imagenet_classes
         from psic_cli.vlp.interface import load_vlp
 
+        class_names = sources.read_class_names(labels) if labels is not None else None
         questions = session.Questions(
             paths=sources.find_pictures(folder)[:limit] if folder is not None else [],
             folder=folder or Path(),
             compared=peers.find_peers(peer_names.split(",")) if peer_names is not None else [],
             labels=sources.read_labels(labels)[:limit] if labels is not None else [],
-            class_names=sources.read_class_names(labels) if labels is not None else None,
+            class_names=class_names,
+            kinds=find_kinds(kinds, class_names) if kinds is not None else None,
             captions=sources.read_captions(captions, split)[:limit] if captions is not None else [],
             unlabelled=sources.find_pictures(agreement)[:limit] if agreement is not None else [],
             unlabelled_classes=imagenet_classes() if agreement is not None else [],
@@ -203,7 +219,7 @@ def evaluate(
         seers: list[seeing.Seer] = [*vlps.values(), *classifiers.values()]
         seeing.named(seers)
 
-        making = Making(hardened, percent)
+        making = Making(percent, effort)
         results = report.Results(about=about.about(network, qualities, vlps, classifiers, making))
         kept = cache.Cache(cache_folder or _cache_beside(output))
         means = session.Means(

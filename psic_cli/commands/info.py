@@ -90,8 +90,6 @@ def _look(name: str, key: bytes | None, standard: streams.Streams, symbols_on: s
             "model": header.model,
             "weights_hash": header.weights_hash.hex(),
             "sealed": header.sealed,
-            "hardened": header.is_hardened,
-            "public_quality": header.coded_quality,
             "size_bytes": len(data),
             "bpp": round(8 * len(data) / pixels, 6),
             "sections": _sections(file.sections, len(data)),
@@ -100,7 +98,7 @@ def _look(name: str, key: bytes | None, standard: streams.Streams, symbols_on: s
         if key is not None and header.sealed:
             sealed = file.sections[container.Section.SEALED]
             plaintext = keys.open_sealed(key, sealed, container.associated_data(data))
-            inside = container.unpack_sections(plaintext, header.is_hardened)
+            inside = container.unpack_sections(plaintext)
             facts["sealed_sections"] = _sections(inside, len(data))
         if symbols_on is not None:
             from psic_cli import codec, zoo
@@ -121,14 +119,10 @@ def _describe(facts: Facts) -> str:
     """The same for people."""
     kind = ("grey" if facts["grey"] else "colour") + (" with transparency" if facts["alpha"] else "")
     sealed = "the full picture needs the key" if facts["sealed"] else "no, anybody can decode the full picture"
-    quality = f"{facts['quality']} of 100"
-    if facts["hardened"]:
-        quality += f", {facts['public_quality']} without the key"
-        sealed += ", whatever decodes the file: it is hardened"
     rows = [
         ("size", f"{size_text(facts['size_bytes'])} ({facts['size_bytes']} bytes), {facts['bpp']:.3f} bpp"),
         ("picture", f"{facts['width']} x {facts['height']}, {kind}"),
-        ("quality", quality),
+        ("quality", f"{facts['quality']} of 100"),
         ("shield", f"strength {facts['strength_percent']} %"),
         ("sealed", sealed),
         ("model", f"{facts['model']}, weights {facts['weights_hash']}"),

@@ -7,6 +7,7 @@ import typer
 
 from psic_cli import runtime
 from psic_cli.errors import UsageError
+from psic_cli.search.effort import MOST_EFFORT
 from psic_cli.shell.terminal import terminal
 
 BATCHES = "Batches"
@@ -114,6 +115,16 @@ Strength = Annotated[
         max=1,
         help="Shield strength of the protected version.",
         rich_help_panel=ADVANCED,
+    ),
+]
+Effort = Annotated[
+    int,
+    typer.Option(
+        "--effort",
+        metavar="N",
+        min=0,
+        max=MOST_EFFORT,
+        help="How long to search for smaller files and a stronger shield, from 0 to 9.",
     ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where the network runs.", rich_help_panel=ADVANCED)]

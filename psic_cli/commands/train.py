@@ -20,7 +20,7 @@ from psic_cli.shell.terminal import name_of, terminal
 
 if TYPE_CHECKING:
     from psic_cli.training.config import TrainingConfig
-    from psic_cli.training.loop import Run
+    from psic_cli.training.run import Run
 
 CONFIG_FILE, CHECKPOINT_FILE = "config.toml", "checkpoint.pt"
 CHANGES_FILE = "changes.toml"  # what options changed in the configuration
@@ -99,7 +99,7 @@ def train(
         changes = folder / CHANGES_FILE
         settings = load_config(source, changes) if resume is not None and changes.exists() else load_config(source)
         if vlp:
-            settings = replace(settings, protection=replace(settings.protection, vlps=vlp))
+            settings = replace(settings, conditions=replace(settings.conditions, vlps=vlp))
         if export is not None:
             _check_name(name or settings.name)
         place = zoo.choose_device(device.value)
@@ -108,7 +108,7 @@ def train(
         elif as_is and not (folder / CHECKPOINT_FILE).exists():
             raise InputError(f"{name_of(folder)} has no checkpoint to export")
         if vlp and distributed.is_first():  # a resumed run must not fall back on other models
-            text = f"[protection]\nvlps = {json.dumps(vlp)}\n"
+            text = f"[conditions]\nvlps = {json.dumps(vlp)}\n"
             streams.write_file(changes, text.encode(), overwrite=True)
         run = _checkpoint(settings, folder, place) if as_is else _train(settings, folder, place)
         if export is not None and distributed.is_first():
@@ -141,7 +141,7 @@ def _begin(source: Path, folder: Path, settings: TrainingConfig) -> None:
 def _train(settings: TrainingConfig, folder: Path, device: str) -> Run:
     """Train to the end, with the progress as lines on standard error."""
     from psic_cli.training import distributed
-    from psic_cli.training.loop import train
+    from psic_cli.training.recipe import train
 
     _check_data(settings)
     logger = logging.getLogger("psic.training")
@@ -159,7 +159,7 @@ def _train(settings: TrainingConfig, folder: Path, device: str) -> Run:
 
 def _checkpoint(settings: TrainingConfig, folder: Path, device: str) -> Run:
     """A run as its checkpoint holds it, with averaged weights if it averages."""
-    from psic_cli.training.loop import Run
+    from psic_cli.training.run import Run
 
     run = Run(settings, folder, device)
     run.load(averaged=True)
@@ -168,12 +168,11 @@ def _checkpoint(settings: TrainingConfig, folder: Path, device: str) -> Run:
 
 def _export(run: Run, folder: Path, name: str, extra: dict[str, Any]) -> None:
     from psic_cli.training.export import export
-    from psic_cli.training.private import make_private
 
-    if run.network.config.private == 0:  # compression was stopped before it had chosen what is sealed
-        make_private(run, run.config.protection.private_share)
-    if "protection" not in run.finished:
-        terminal.warn("the protection stage is not finished: the protected version may be no shield")
+    if "conditions" not in run.finished:
+        terminal.warn(
+            "the conditions are not trained to their end: the machine version may be no better than the full one"
+        )
     facts = {"licence": run.config.licence, "finished_stages": run.finished}
     export(run.network.eval(), run.rate, folder, name, {**facts, **extra})
     terminal.say(f"{name_of(folder / zoo.CARD_FILE)}  {zoo.read_card(folder).weights_hash.hex()}")
@@ -197,8 +196,8 @@ def _check_data(settings: TrainingConfig) -> None:
                 f"the configuration names {name_of(place)}, which does not exist",
                 "paths are relative to the current folder",
             )
-    if settings.protection.steps:
-        for spec in settings.protection.vlps:
+    if settings.conditions.steps:
+        for spec in settings.conditions.vlps:
             load_vlp(spec)
 
 

@@ -105,6 +105,22 @@ class Terminal:
             finally:
                 self._write = None
 
+    @contextlib.contextmanager
+    def counting(self, description: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar for one long piece of work, which says how many steps of how many are done by calling what this yields:
+        the bar appears with the first.
+        """
+        with contextlib.ExitStack() as stack:
+            advance: Callable[..., None] | None = None
+
+            def count(done: int, steps: int) -> None:
+                nonlocal advance
+                if advance is None:
+                    advance = stack.enter_context(self.progress(description, steps))
+                advance()
+
+            yield count
+
     def _lines(self, text: str, hint: str | None) -> None:
         self._line(text if hint is None else f"{text}\npsic: hint: {_one_line(hint)}")
 

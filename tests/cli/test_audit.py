@@ -68,17 +68,12 @@ def test_tables_and_verdicts_are_words_for_people(photo, colours):
     assert "4 labels" in done.stderr
 
 
-def test_a_picture_is_read_as_a_hardened_file_gives_it(photo, colours):
-    ordinary, hardened = (
-        json.loads(psic("audit", photo, *colours, "--json", *options))["files"][0] for options in ([], ["--hardened"])
-    )
-    assert [ordinary["hardened"], hardened["hardened"]] == [False, True]
-    assert hardened["bpp"] > ordinary["bpp"]
-    assert hardened["psnr"]["protected"] != ordinary["psnr"]["protected"]
-    assert "quality 50, hardened" in psic("audit", photo, *colours, "--hardened").stderr
-    assert psic("encode", "--hardened", photo, "-m", "tiny", "-o", "photo.psic").code == ExitCode.OK
-    of_file = json.loads(psic("audit", "photo.psic", *colours, "--json"))["files"][0]
-    assert of_file["hardened"]
+def test_a_picture_is_read_as_a_file_of_that_effort_and_strength_gives_it(photo, colours):
+    for options in (["--effort", "0"], ["--effort", "0", "--strength", "0.5"]):
+        of_picture = json.loads(psic("audit", photo, *colours, *options, "--json"))["files"][0]
+        assert psic("encode", photo, "-m", "tiny", *options, "--force", "-o", "photo.psic").code == ExitCode.OK
+        of_file = json.loads(psic("audit", "photo.psic", "--full", "--original", photo, *colours, "--json"))["files"][0]
+        assert of_picture["psnr"] == of_file["psnr"]
 
 
 def test_a_sealed_file_shows_its_full_version_only_to_the_key(sealed, key, photo, colours):
@@ -223,7 +218,6 @@ def test_which_models_the_shield_was_trained_against_comes_from_the_codecs_card(
         (["photo.psic", "photo.png", "--original", "photo.png"], ExitCode.USAGE, "--original is for one file"),
         (["photo.png", "--original", "missing.png"], ExitCode.INPUT, "cannot read missing.png"),
         (["text.png", "--original", "photo.png"], ExitCode.INPUT, "text.png is not a picture psic can read"),
-        (["text.png", "--original", "photo.png", "--hardened"], ExitCode.USAGE, "--hardened and --original contradict"),
         (["photo.png", "--original", "photo.psic"], ExitCode.INPUT, "photo.psic is already a .psic file"),
         (["photo.psic", "--original", "missing.png"], ExitCode.INPUT, "cannot read missing.png"),
         (["photo.psic", "--full", "--condition", "key.bin"], ExitCode.USAGE, "contradict each other"),

@@ -27,7 +27,7 @@ def offered(*words: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [
         (["enc"], ["encode"]),
         (["models", "sh"], ["show"]),
-        (["encode", "--hard"], ["--hardened"]),
+        (["encode", "--eff"], ["--effort"]),
         (["encode", "-m", "ti"], ["tiny"]),
         (["evaluate", "-m", "ti"], ["tiny"]),
         (["models", "show", "ti"], ["tiny"]),

@@ -139,15 +139,15 @@ def test_nothing_ever_shows_the_secret(sealed, key, photo):
         assert secret.hex() not in result.stdout + result.stderr
 
 
-def test_a_hardened_file_gives_everybody_its_protected_and_its_owner_the_full_picture(photo):
-    assert psic("encode", "-m", "tiny", "--hardened", photo, "-o", "hard.psic").code == 0
-    assert psic("decode", "hard.psic", "-o", "protected.png").code == 0
-    assert psic("decode", "--full", "hard.psic", "-o", "full.png").code == 0
+def test_without_its_key_a_file_gives_the_protected_picture_alone(photo):
+    assert psic("encode", "-m", "tiny", photo, "-o", "sealed.psic").code == 0
+    assert psic("decode", "sealed.psic", "-o", "protected.png").code == 0
+    assert psic("decode", "--full", "sealed.psic", "-o", "full.png").code == 0
     with Image.open(photo) as original, Image.open("protected.png") as protected, Image.open("full.png") as full:
         rgb, *versions = (np.array(image.convert("RGB")).astype(float) for image in (original, protected, full))
     lost = [np.square(version - rgb).mean() for version in versions]
     assert lost[1] < lost[0]
     os.remove(keys.own_key_path())
-    refused = psic("decode", "--full", "hard.psic", "-o", "again.png")
+    refused = psic("decode", "--full", "sealed.psic", "-o", "again.png")
     assert refused.code == ExitCode.CONDITION
     assert not Path("again.png").exists()

@@ -45,7 +45,7 @@ def test_1_for_a_panic_of_a_rust_library_which_is_no_exception(photo, monkeypatc
         ["encode", "--strength", "1.5", "x.png"],
         ["encode", "--strength", "nan", "x.png"],
         ["encode", "--open", "--condition", "key.bin", "x.png"],
-        ["encode", "--open", "--hardened", "x.png"],
+        ["encode", "--effort", "10", "x.png"],
         ["encode", "--force", "--skip-existing", "x.png"],
         ["encode", "--device", "abacus", "x.png"],
         ["decode", "--full", "--condition", "key.bin", "x.psic"],

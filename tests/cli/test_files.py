@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from psic_cli.search.effort import DEFAULT_EFFORT
 from psic_cli.shell.exit_codes import ExitCode
 from tests.cli.conftest import encoded, picture_bytes
 from tests.cli.run import psic
@@ -186,7 +187,7 @@ def test_the_report_has_a_line_for_every_picture(folder, photo):
         "model": "tiny",
         "quality": 50,
         "sealed": False,
-        "hardened": False,
+        "effort": DEFAULT_EFFORT,
     }
     assert failed["status"] == "failed"
     assert failed["exit_code"] == ExitCode.INPUT

@@ -41,17 +41,18 @@ def test_info_as_json_adds_up(sealed, unsealed):
         assert len(bytes.fromhex(facts["weights_hash"])) == 8
 
 
-def test_info_tells_a_hardened_file_from_others(folder, sealed, photo, key):
-    assert psic("encode", "-m", "tiny", "--hardened", "--condition", key, photo, "-o", "hard.psic").code == 0
-    text = psic("info", "hard.psic").stdout
-    assert "50 of 100, 35 without the key" in text
-    assert "it is hardened" in text
-    facts = json.loads(psic("info", "--json", "--symbols", "--condition", key, "hard.psic"))
-    assert (facts["format_version"], facts["hardened"], facts["public_quality"]) == (4, True, 35)
-    assert [section["name"] for section in facts["sealed_sections"]] == ["refinement"]
-    assert set(facts["symbols"]) == {"z", "y_public", "refinement"}
-    facts = json.loads(psic("info", "--json", sealed))
-    assert (facts["format_version"], facts["hardened"], facts["public_quality"]) == (3, False, 50)
+def test_info_tells_with_the_key_what_is_sealed(sealed, unsealed, key):
+    facts = json.loads(psic("info", "--json", "--symbols", "--condition", key, sealed))
+    assert facts["format_version"] == 1
+    assert facts["sealed_sections"][0]["name"] == "moves"
+    assert set(facts["symbols"]) == {"z", "y", "moves"}
+    without = json.loads(psic("info", "--json", "--symbols", sealed))
+    assert "sealed_sections" not in without
+    assert without["symbols"] == {name: facts["symbols"][name] for name in ("z", "y")}
+    assert [section["name"] for section in without["sections"]][-1] == "sealed"
+    opened = [section["name"] for section in json.loads(psic("info", "--json", unsealed))["sections"]]
+    assert "moves" in opened
+    assert "sealed" not in opened
 
 
 def test_info_reads_a_pipe_and_several_files(sealed, unsealed):
