@@ -1,8 +1,8 @@
 """One change at a time: trains every configuration of a folder on the same short budget, and writes a table.
 
-    python -m psic_cli.training.ablations configs/ablations/protection -o runs/ablations-protection
+    python -m psic_cli.training.ablations configs/ablations/conditions -o runs/ablations-conditions
 
-and the other folders of configs/ablations alike. A folder has a base.toml, and files that each replace a few of its
+and configs/ablations/compression alike. A folder has a base.toml, and files that each replace a few of its
 keys. Every run has a folder of its own below -o, so a stopped command goes on where it was. Figures are those of the
 run's last validation, on pictures that training never sees; the judges' models are never trained against.
 """
@@ -33,16 +33,15 @@ COLUMNS = (
     ("BD-rate at 640 px, %", f"{BD_RATE}_at_640", "{:+.1f}"),
     ("bpp", f"bpp{LEVEL}", "{:.3f}"),
     ("PSNR, dB", f"psnr{LEVEL}", "{:.2f}"),
-    ("misread", f"misread{LEVEL}", "{:.3f}"),
     ("full, dB", f"full{LEVEL}_psnr", "{:.2f}"),
     ("protected, dB", f"protected{LEVEL}_psnr", "{:.2f}"),
     ("half strength, dB", f"half{LEVEL}_psnr", "{:.2f}"),
     ("same class, surrogates", f"protected{LEVEL}_agree", "{:.2f}"),
     ("same class, judges", f"protected{LEVEL}_agree_judges", "{:.2f}"),
     ("cosine, judges", f"protected{LEVEL}_cosine_judges", "{:.3f}"),
-    ("judges at 256 px", "protected_at_256_agree_judges", "{:.2f}"),
-    ("judges at 1280 px", "protected_at_1280_agree_judges", "{:.2f}"),
-    ("forced, judges", f"forced{LEVEL}_agree_judges", "{:.2f}"),
+    ("same class at 1280 px, judges", f"protected{LEVEL}_agree_judges_at_1280", "{:.2f}"),
+    ("machine, dB", f"machine{LEVEL}_psnr", "{:.2f}"),
+    ("machine at level 8, same class, judges", "machine8_agree_judges", "{:.2f}"),
     ("s/step", "seconds_per_step", "{:.2f}"),
 )
 
@@ -95,7 +94,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 def run_all(folder: Path, output: Path, only: list[str], device: str) -> str:
     """Train what is not finished yet, and write output/table.md after each run. Returns the table."""
-    from psic_cli.training.loop import train
+    from psic_cli.training.recipe import train
 
     rows: dict[str, dict[str, Any]] = {}
     names = variants(folder)
@@ -105,7 +104,7 @@ def run_all(folder: Path, output: Path, only: list[str], device: str) -> str:
         if only and name not in only:
             continue
         config = load_config(*dict.fromkeys([folder / f"{BASE}.toml", folder / f"{name}.toml"]))
-        terminal.say(f"{name}: {config.compression.steps + config.protection.steps} steps")
+        terminal.say(f"{name}: {config.compression.steps + config.conditions.steps} steps")
         train(config, output / name, device)
         rows[name] = figures(output / name / "log.jsonl")
         compare(rows)

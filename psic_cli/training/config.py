@@ -24,14 +24,14 @@ else:
 class DataConfig:
     """Where the pictures are; folders are searched recursively."""
 
-    photos: list[str] = field(default_factory=list)  # for compression, and unlabelled for protection
+    photos: list[str] = field(default_factory=list)  # for both stages, without captions
     pairs: str = ""  # captions.jsonl: one {"split", "image", "captions"} per line, images relative to the file
-    large: list[str] = field(default_factory=list)  # photos of real size, for protection at the scale of a camera
+    large: list[str] = field(default_factory=list)  # photos of real size, for what happens at the scale of a camera
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One of the two stages."""
+    """A stage; the first one, which trains all that decides rate and distortion, needs no more."""
 
     steps: int = 10000
     batch: int = 8  # pictures, in each process; in the second stage as many pixels as so many of 224 x 224 have
@@ -44,44 +44,24 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
-class CompressionConfig(StageConfig):
-    """The first stage: rate and distortion of the full version."""
-
-    # How far a full version that models read otherwise than the original counts as more distorted, for a cosine of 0:
-    # 1 doubles its mean square error. The models are those of the protection. 0: they are not asked
-    readable: float = 0.0
-
-
-@dataclass(frozen=True)
-class ProtectionConfig(StageConfig):
-    """The second stage: encoder and entropy network are frozen, the synthesis and CLTG learn the conditions."""
+class ConditionsConfig(StageConfig):
+    """The second stage: all but CLTG is frozen, which learns what the conditions change in the synthesis."""
 
     vlps: list[str] = field(default_factory=list)  # the surrogates, e.g. "witness:lite0"; see psic_cli/vlp
-    budget_db: float = 1.5  # what the protected version may lose against the full one, PSNR
+    budget_db: float = 0.5  # what the whole of a shield may lose against the full version, PSNR
     judges: list[str] = field(default_factory=list)  # only measured in validation, never trained against
     shield: str = "uaeo"  # what misleads: "cosine" to the original's embedding, or "uaeo": that and the captions
     uaeo_weight: float = 0.5  # of the captions, against the cosine
     surrogates_per_step: int = 0  # drawn anew in each step, to save time; 0: all
-    objective: str = "budget"  # how shield and distortion are weighed: see multi_objective.py
-    # Of the protected version's distortion where the objective is "budget", to begin with: it finds its own, but takes
-    # hundreds of steps, in which a network that keeps its budget already would forget how
+    objective: str = "budget"  # how a condition's aim and its distortion are weighed: see multi_objective.py
+    # Of the distortion: what budgets begin with, each finds its own in hundreds of steps; and where the objective is
+    # "fixed"
     budget_weight: float = 4.0
-    fixed_weight: float = 2.0  # of the protected version's distortion where the objective is "fixed"
-    # Of the bits, sealed: the protected version lacks what they tell, and they keep nothing from a model
-    private_share: float = 0.03
     learning_rate: float = 4e-4
     warm_up: int = 30
-    # Muon moves all directions of a matrix alike: right for a synthesis of its own, but one that all versions share
-    # loses the full version's with them, there AdamW is the better choice
-    optimiser: str = "muon"
-    # Of the shield on what can be had without the key under the full condition; without effect beside an own_synthesis
-    forced_weight: float = 0.0
-    # The full version's synthesis stays what compression has made of it, and all other versions share a copy of it;
-    # without that all versions share one
-    own_synthesis: bool = True
-    guide: str = ""  # witness with an EfficientNet-Lite0 whose trunk the network's guide begins with; none: no guide
-    afresh: bool = False  # forget what the network has learned of conditions: all versions start as the full one
-    # For comparison only (configs/ablations/protection):
+    optimiser: str = "adamw"  # CLTG is small, and has none of the matrices that "muon" is for
+    # For comparisons (configs/ablations/conditions):
+    afresh: bool = False  # all conditions begin as the full one, whatever the network has learned of them
     scale_condition: bool = True  # CLTG is told how large the picture is
 
 
@@ -100,8 +80,8 @@ class TrainingConfig:
     compile: bool = False  # the network's parts, by torch.compile: slow to start, then faster
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    compression: CompressionConfig = field(default_factory=CompressionConfig)
-    protection: ProtectionConfig = field(default_factory=ProtectionConfig)
+    compression: StageConfig = field(default_factory=StageConfig)
+    conditions: ConditionsConfig = field(default_factory=ConditionsConfig)
 
 
 def load_config(*paths: Path) -> TrainingConfig:
@@ -127,7 +107,7 @@ _KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool":
 _CHOICES = {
     "optimiser": ("muon", "adamw"),
     "shield": ("uaeo", "cosine"),
-    "objective": ("budget", "mgda", "mgda-parameters", "fixed"),
+    "objective": ("budget", "mgda", "fixed"),
 }
 
 
@@ -144,8 +124,8 @@ def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
     nested = {
         "data": DataConfig,
         "network": NetworkConfig,
-        "compression": CompressionConfig,
-        "protection": ProtectionConfig,
+        "compression": StageConfig,
+        "conditions": ConditionsConfig,
     }
     arguments = {
         key: _build(nested[key], value, f"{where} [{key}]") if isinstance(value, dict) and key in nested else value

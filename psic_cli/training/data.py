@@ -30,8 +30,8 @@ LARGE_EVERY = 8  # and one large photo in so many
 # The most by which photos are shrunk and enlarged for the compression stage
 SHRUNK, ENLARGED = 2.5, 1.25
 RESIZED = 0.5  # share of the crops of photos that are not large
-SMALLEST_SQUARE = 0.65  # of a photo's shorter side, for the protection stage
-# Share of the batches for the protection stage that are not square, and how much longer their longer side is, at most
+SMALLEST_SQUARE = 0.65  # of a photo's shorter side, for the conditions stage
+# Share of the batches for the conditions stage that are not square, and how much longer their longer side is, at most
 OBLONG, LONGER = 0.6, 1.6
 UPRIGHT = 0.3  # share of those
 TONED = 0.5  # share of the crops whose colours are changed, by at most these logarithms
@@ -247,7 +247,7 @@ class CropSource(Source):
 
 
 class ScaleSource(Source):
-    """Whole-looking pictures at many sizes for the protection stage.
+    """Whole-looking pictures at many sizes for the conditions stage.
 
     A shield must work on the picture that a model sees, so pictures are not cropped to details: a square is cut out of
     the middle region and resized to a size drawn for the whole batch. Batches hold about the same number of pixels. A

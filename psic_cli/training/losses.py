@@ -1,4 +1,4 @@
-"""Losses of the protection stage: distortion as numbers and as people see it, and what models recognise."""
+"""Losses of the conditions: distortion as numbers and as people see it, and what models recognise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from psic_cli.networks.transforms import STRIDE
-from psic_cli.networks.visibility import price
+from psic_cli.search.masking import price, visible
 from psic_cli.vlp.interface import VisionLanguageModel
 
 LEAST = 2e-6  # mean square of an error that nobody sees: 57 dB
@@ -58,48 +58,25 @@ def _area_means(x: Tensor) -> Tensor:
     return area.flatten(2).unflatten(1, (x.shape[1], STRIDE**2))
 
 
-def distortion(x_hat: Tensor, x: Tensor, seen: Tensor) -> Tensor:
-    """How bad a decoded picture [B, 3, H, W] looks, on the scale of a mean square error: [B]. seen: `visible(x)`.
-
-    A tenth is the plain mean square, the rest is weighted by how well people see it, and a `grid` has a weight of
-    its own.
-    """
-    error = x_hat - x
-    return _squares(error, seen) + GRID * grid(error, seen)
-
-
-def _squares(error: Tensor, seen: Tensor) -> Tensor:
-    """Mean square of an error [B, 3, H, W], most of it weighted by how well people see it: [B]."""
-    return (price(seen) * error.square()).mean((1, 2, 3))
-
-
-def added_distortion(x_hat: Tensor, x_full: Tensor, x: Tensor, seen: Tensor, repeated: Tensor | None = None) -> Tensor:
+def added_distortion(x_hat: Tensor, x_full: Tensor, x: Tensor) -> Tensor:
     """How much worse a version [B, 3, H, W] looks than the full one, as a share of amplitude: [B], 0 where both look
-    alike, 0.19 for 1.5 dB. seen: `visible(x)`.
+    alike, 0.19 for 1.5 dB.
 
-    repeated: the `grid` [B] that counts, where it is not that of the difference to the full version. What the full
-    version's own error repeats, such as the blocks of a picture that was a JPEG file, would hide as much.
+    Squared errors weigh as people see them (search/masking.py), and what repeats from cell to cell has a weight of its
+    own: CLTG's biases are constant over a picture, so that is what they draw. It is counted in the difference to the
+    full version: what that version's own error repeats, such as the blocks of a picture that was a JPEG file, would
+    hide as much.
 
     Not in decibels: they charge the first small difference to the full version most, so that versions never part, and a
     large error hardly more than a middling one, so that a pattern in a clear sky stays.
     """
-    x_full = x_full.detach()
-    worse, full = (_squares(version - x, seen) for version in (x_hat, x_full))
-    repeated = grid(x_hat - x_full, seen) if repeated is None else repeated
-    return ((worse + GRID * repeated + LEAST) / (full + LEAST)).sqrt() - 1
-
-
-def misread(vlps: Sequence[VisionLanguageModel], pictures: Tensor, x: Tensor) -> Tensor:
-    """1 - cosine between what the models see in pictures [B, 3, H, W] and in originals x [B, 3, H, W], the mean over
-    models: [B].
-    """
-    with torch.no_grad():
-        originals = [vlp.encode_image(x) for vlp in vlps]
-    return 1 - recognition(vlps, pictures, originals)
+    seen = visible(x)
+    worse, full = ((price(seen) * (version - x).square()).mean((1, 2, 3)) for version in (x_hat, x_full))
+    return ((worse + GRID * grid(x_hat - x_full, seen) + LEAST) / (full + LEAST)).sqrt() - 1
 
 
 def recognition(vlps: Sequence[VisionLanguageModel], pictures: Tensor, originals: list[Tensor]) -> Tensor:
-    """Cosine between what the models see and what they saw in the original, the mean over models: [B], to be minimised.
+    """Cosine between what the models see and what they saw in the original, the mean over models: [B].
 
     originals: for each model the unit vectors [B, D] of the original pictures.
     """

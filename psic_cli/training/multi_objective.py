@@ -16,7 +16,9 @@ from itertools import combinations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from psic_cli.training import distributed
 
 MOST_OBJECTIVES = 8  # the solver tries all subsets
 NEGLIGIBLE = 1e-12  # squared length of a gradient, relative to the longest, that counts as zero
@@ -42,6 +44,35 @@ class Budget:
             return
         change = math.exp(max(-1.0, min(1.0, self.pace * excess)))
         self.weight = max(self.lowest, min(self.highest, self.weight * change))
+
+
+class Budgets:
+    """A budget for each of several groups of samples: what a limit costs differs between them, such as between
+    qualities. In several processes they are the same.
+    """
+
+    def __init__(self, count: int, weight: float, pace: float) -> None:
+        self.each = [Budget(weight, pace) for _ in range(count)]
+
+    def weight(self, group: Tensor) -> Tensor:
+        """Of samples in groups [B]: [B]."""
+        return torch.tensor([budget.weight for budget in self.each], device=group.device)[group]
+
+    def update(self, excess: Tensor, group: Tensor) -> None:
+        """One step of each budget that has samples: by their mean. excess, group: [B]."""
+        sums = torch.zeros(2, len(self.each), device=excess.device)
+        sums[0].index_add_(0, group, excess.detach())
+        sums[1].index_add_(0, group, torch.ones_like(excess))
+        for budget, (summed, counted) in zip(self.each, distributed.total(sums).T.tolist(), strict=True):
+            if counted:
+                budget.update(summed / counted)
+
+    def state(self) -> list[float]:
+        return [budget.weight for budget in self.each]
+
+    def load_state(self, weights: list[float]) -> None:
+        for budget, weight in zip(self.each, weights, strict=True):
+            budget.weight = weight
 
 
 def min_norm_of_two(first: float, both: float, second: float) -> float:
@@ -119,13 +150,3 @@ def combine_at(output: Tensor, losses: Sequence[Tensor]) -> tuple[Tensor, np.nda
     assert isinstance(total, Tensor)
     linear = (output * total.detach()).sum()
     return linear - linear.detach() + value, weights
-
-
-def weights_for_parameters(losses: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> np.ndarray:
-    """MGDA weights from the gradients of all shared parameters: exact, and one backward pass for each loss."""
-    rows = []
-    for loss in losses:
-        found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-        parts = [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
-        rows.append(torch.cat([part.flatten() for part in parts]))
-    return min_norm_weights(gradient_products(rows))

@@ -16,7 +16,6 @@ from psic_cli.bitstream.tables import N_SCALES, SMALLEST_SCALE
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS
 from psic_cli.networks.entropy_model import (
-    GAIN_BITS,
     INDEX_SHARE_BITS,
     LOG_SCALE_STEP,
     MEAN_BITS,
@@ -62,16 +61,14 @@ class RateModel(nn.Module):
         self.gaussian = GaussianConditional(None)
         self.register_buffer("counts", torch.zeros(N_SCALES, COUNTED + 1))
 
-    def forward(self, network: PsicNetwork, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """[B, 3, H, W], levels [B] -> y_hat and mean in units of the decoder's latents ([B, M + private, h, w] and
-        [B, M, h, w]), bits of y [B, M], bits of z [B].
-        """
+    def forward(self, network: PsicNetwork, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, 3, H, W], levels [B] -> y_hat [B, M, h, w], bits of y [B, M], bits of z [B]."""
         y, z = network.analyse(x, network.config.quality(level))
         with torch.autocast(x.device.type, enabled=False):
             y, z = y.float(), z.float()
             z_likelihood = self.z_likelihood(z, level)
             prediction = network.predict(round_through(z).clamp(-Z_MAX, Z_MAX), level)
-            scaled = y * network.scaling.integer_gain(level) / 2**GAIN_BITS
+            scaled = network.scale(y, level)
             for step in range(1, STEPS):
                 prediction = network.refine(prediction, round_through(scaled - prediction.mean / 2**MEAN_BITS), step)
             mean = prediction.mean / 2**MEAN_BITS
@@ -82,7 +79,7 @@ class RateModel(nn.Module):
             z_bits = -z_likelihood.clamp_min(1e-9).log2().sum((1, 2, 3))
         if torch.is_grad_enabled():
             self._count(symbols.detach(), prediction.index.detach())
-        return y_hat, mean * network.scaling.inverse_gain(level), y_bits, z_bits
+        return y_hat, y_bits, z_bits
 
     def z_likelihood(self, z: Tensor, level: Tensor) -> Tensor:
         """Of z [B, N, h, w] at levels [B]: the same shape. The prior gets z as rows of a sample of each range."""
@@ -110,9 +107,9 @@ class RateModel(nn.Module):
         self.counts.zero_()
         for x in pictures:
             level = torch.randint(network.config.levels, (len(x),), device=x.device)
-            with torch.autocast(x.device.type, torch.bfloat16):
-                y, z = network.analyse(x, network.config.quality(level))
-            symbols, prediction = network.code(y.float(), clamp_z(z.float()), level)
+            y, z = network.analyse(x, network.config.quality(level))
+            with torch.autocast(x.device.type, enabled=False):
+                symbols, prediction = network.code(network.scale(y.float(), level), clamp_z(z.float()), level)
             self._count(symbols, prediction.index)
 
     def fit_prior(self, network: PsicNetwork, x: Tensor) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,11 +30,11 @@ class Surrogates:
         self._texts: dict[tuple[str, str], Tensor] = {}
         self._classes: dict[str, Tensor] = {}
 
-    def draw(self, count: int, generator: np.random.Generator) -> list[VisionLanguageModel]:
+    def draw(self, count: int, generator: torch.Generator) -> list[VisionLanguageModel]:
         """`count` models at random, or all of them where count is 0."""
         if not 0 < count < len(self.models):
             return self.models
-        return [self.models[i] for i in sorted(generator.choice(len(self.models), size=count, replace=False))]
+        return [self.models[i] for i in sorted(torch.randperm(len(self.models), generator=generator)[:count].tolist())]
 
     @torch.no_grad()
     def classes(self, model: VisionLanguageModel) -> Tensor:
@@ -71,6 +70,16 @@ class Surrogates:
         """Share of pictures taken for the class that the original is taken for. Unit vectors [B, D] each."""
         same = self._taken_for(model, seen) == self._taken_for(model, originals)
         return same.float().mean().item()
+
+    @torch.no_grad()
+    def understood(self, x_hat: Tensor, x: Tensor) -> tuple[float, float]:
+        """Mean cosine between decoded pictures and originals, [B, 3, H, W] both, and share of pictures taken for the
+        same class, over all models.
+        """
+        seen = [(model.encode_image(x_hat), model.encode_image(x)) for model in self.models]
+        cosines = [(a.float() * b.float()).sum(1).mean().item() for a, b in seen]
+        shares = [self.agreement(model, a, b) for model, (a, b) in zip(self.models, seen, strict=True)]
+        return sum(cosines) / len(cosines), sum(shares) / len(shares)
 
     def _taken_for(self, model: VisionLanguageModel, embeddings: Tensor) -> Tensor:
         """Numbers of the most likely classes: [B, D] -> [B]."""

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from psic_cli.networks.config import NetworkConfig
-from psic_cli.training import protection, shield
-from psic_cli.training.config import CompressionConfig, DataConfig, ProtectionConfig, TrainingConfig
+from psic_cli.training import conditions, shield
+from psic_cli.training.config import ConditionsConfig, DataConfig, StageConfig, TrainingConfig
 from psic_cli.training.data import is_held_out
 from tests.training.models import SmallModel
 
@@ -62,26 +62,26 @@ def config(photos) -> TrainingConfig:
         save_every=1000,
         data=DataConfig(photos=[str(photos)]),
         network=SMALL,
-        compression=CompressionConfig(steps=6, batch=2, crop=64, warm_up=2),
-        protection=ProtectionConfig(steps=0),
+        compression=StageConfig(steps=6, batch=2, crop=64, warm_up=2),
+        conditions=ConditionsConfig(steps=0),
     )
 
 
 @pytest.fixture
-def protected_config(config) -> TrainingConfig:
+def conditions_config(config) -> TrainingConfig:
     """Stage 2 of a few steps, no stage 1."""
     return dataclasses.replace(
         config,
         validate_every=1000,  # and once at the end
         compression=dataclasses.replace(config.compression, steps=0),
-        protection=ProtectionConfig(steps=6, warm_up=2, batch=2, vlps=["fake:one", "fake:two"], private_share=0.2),
+        conditions=ConditionsConfig(steps=6, warm_up=2, batch=2, vlps=["fake:one", "fake:two"]),
     )
 
 
 @pytest.fixture
 def small_scale(monkeypatch):
-    """Of the protection stage: made-up models and small pictures."""
+    """Of the second stage: made-up models and small pictures."""
     monkeypatch.setattr(shield, "load_vlp", lambda spec, device: SmallModel(spec))
-    monkeypatch.setattr(protection, "JUDGED", 4)
-    monkeypatch.setattr(protection, "SIDES", [64, 96])
-    monkeypatch.setattr(protection, "PICTURE_PIXELS", 96 * 96)
+    monkeypatch.setattr(conditions, "JUDGED", {64: 4, 128: 1})
+    monkeypatch.setattr(conditions, "SIDES", [64, 96])
+    monkeypatch.setattr(conditions, "PICTURE_PIXELS", 96 * 96)

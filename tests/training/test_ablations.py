@@ -7,38 +7,33 @@ from pathlib import Path
 import pytest
 
 from psic_cli.errors import InputError
-from psic_cli.training import ablations, loop
+from psic_cli.training import ablations, recipe
 from psic_cli.training.config import load_config
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
-FOLDERS = COMPRESSION, FINISHED, PROTECTION = [
-    CONFIGS / "ablations" / name for name in ("compression", "finished", "protection")
-]
-TWO_KEYS = {"unprotected", "fewer-blocks", "small-crops"}  # what these change is no single number
+FOLDERS = COMPRESSION, CONDITIONS = [CONFIGS / "ablations" / name for name in ("compression", "conditions")]
+TWO_KEYS = {"fewer-blocks", "small-crops"}  # what these change is no single number
 
 
 def changed_keys(base, changed):
     before, after = dataclasses.asdict(base), dataclasses.asdict(changed)
-    parts = ("network", "compression", "protection")
+    parts = ("network", "compression", "conditions")
     return [key for part in parts for key in before[part] if before[part][key] != after[part][key]]
 
 
-@pytest.mark.parametrize("name", [name for name in ablations.variants(PROTECTION) if name != "base"])
+@pytest.mark.parametrize("name", [name for name in ablations.variants(CONDITIONS) if name != "base"])
 def test_each_comparison_of_the_second_stage_changes_one_key(name):
-    base = load_config(PROTECTION / "base.toml")
-    changed = load_config(PROTECTION / "base.toml", PROTECTION / f"{name}.toml")
-    assert dataclasses.replace(changed, protection=base.protection) == base
+    base = load_config(CONDITIONS / "base.toml")
+    changed = load_config(CONDITIONS / "base.toml", CONDITIONS / f"{name}.toml")
+    assert dataclasses.replace(changed, conditions=base.conditions) == base
     assert len(changed_keys(base, changed)) == 1
-    assert not set(changed.protection.judges) & set(changed.protection.vlps)
+    assert not set(changed.conditions.judges) & set(changed.conditions.vlps)
 
 
-@pytest.mark.parametrize(
-    ("folder", "name"),
-    [(folder, name) for folder in (COMPRESSION, FINISHED) for name in ablations.variants(folder) if name != "base"],
-)
-def test_each_comparison_of_the_first_stage_changes_one_thing(folder, name):
-    base = load_config(folder / "base.toml")
-    changed = load_config(folder / "base.toml", folder / f"{name}.toml")
+@pytest.mark.parametrize("name", [name for name in ablations.variants(COMPRESSION) if name != "base"])
+def test_each_comparison_of_the_first_stage_changes_one_thing(name):
+    base = load_config(COMPRESSION / "base.toml")
+    changed = load_config(COMPRESSION / "base.toml", COMPRESSION / f"{name}.toml")
     assert (changed.data, changed.start_from) == (base.data, base.start_from)
     assert len(changed_keys(base, changed)) == 1 + (name in TWO_KEYS)
 
@@ -50,7 +45,7 @@ def test_every_folder_of_comparisons_is_known():
 def test_the_first_stage_is_compared_with_the_network_that_is_shipped():
     sizes = load_config(CONFIGS / "psic-base.toml").network
     ours = load_config(COMPRESSION / "base.toml").network
-    assert dataclasses.replace(sizes, guide_steps=ours.guide_steps, even_from=ours.even_from) == ours
+    assert dataclasses.replace(sizes, even_from=ours.even_from) == ours
 
 
 def test_larger_files_than_the_base_have_a_positive_bd_rate():
@@ -79,7 +74,7 @@ def test_without_the_base_there_is_nothing_to_compare_with():
 
 
 def test_the_base_comes_first_and_must_be_there(tmp_path):
-    assert ablations.variants(PROTECTION)[0] == "base"
+    assert ablations.variants(CONDITIONS)[0] == "base"
     with pytest.raises(InputError, match=r"has no base\.toml"):
         ablations.variants(tmp_path)
 
@@ -88,7 +83,7 @@ def test_a_table_row_for_each_run(tmp_path, monkeypatch):
     trained = []
 
     def train(config, folder, device):
-        trained.append((folder.name, config.protection.shield))
+        trained.append((folder.name, config.conditions.shield))
         folder.mkdir(parents=True)
         lines = [
             {"seconds_per_step": 0.5},
@@ -97,8 +92,8 @@ def test_a_table_row_for_each_run(tmp_path, monkeypatch):
         ]
         (folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
 
-    monkeypatch.setattr(loop, "train", train)
-    found = ablations.run_all(PROTECTION, tmp_path, ["base", "cosine"], "cpu")
+    monkeypatch.setattr(recipe, "train", train)
+    found = ablations.run_all(CONDITIONS, tmp_path, ["base", "cosine"], "cpu")
     assert trained == [("base", "uaeo"), ("cosine", "cosine")]
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == found
     heading, _, *rows = found.splitlines()

@@ -9,7 +9,7 @@ import pytest
 from psic_cli.errors import InputError
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.training.config import StageConfig, TrainingConfig, load_config
-from psic_cli.training.loop import learning_rate
+from psic_cli.training.stage import learning_rate
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -38,7 +38,7 @@ def test_what_is_written_is_what_is_meant(tmp_path):
             [compression]
             steps = 5
             learning_rate = 1e-4
-            [protection]
+            [conditions]
             vlps = ["witness:x"]
             budget_db = 2
             """,
@@ -49,8 +49,8 @@ def test_what_is_written_is_what_is_meant(tmp_path):
     assert found.data.photos == ["a", "b"]
     assert found.network == dataclasses.replace(NetworkConfig(), latents=96)
     assert (found.compression.steps, found.compression.learning_rate, found.compression.batch) == (5, 1e-4, 8)
-    assert (found.protection.vlps, found.protection.budget_db) == (["witness:x"], 2)
-    assert found.protection.learning_rate == 4e-4
+    assert (found.conditions.vlps, found.conditions.budget_db) == (["witness:x"], 2)
+    assert found.conditions.learning_rate == 4e-4
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_is_written_is_what_is_meant(tmp_path):
         ("step = 5", "step"),
         ("[network]\nlatent = 5", "latent"),
         ("[compression]\nvlps = []", "vlps"),
-        ("[protection]\nbudget = 1.2", "budget"),
+        ("[conditions]\nbudget = 1.2", "budget"),
         ("[stages]\nx = 1", "stages"),
     ],
 )
@@ -82,8 +82,8 @@ def test_a_value_of_another_kind_is_an_error(tmp_path, text):
     ("text", "words"),
     [
         ("[compression]\noptimiser = 'sgd'", "optimiser cannot be 'sgd'"),
-        ("[protection]\nobjective = 'mdga'", "objective cannot be 'mdga'"),
-        ("[protection]\nshield = ''", "shield cannot be ''"),
+        ("[conditions]\nobjective = 'mdga'", "objective cannot be 'mdga'"),
+        ("[conditions]\nshield = ''", "shield cannot be ''"),
     ],
 )
 def test_a_choice_that_does_not_exist_is_an_error(tmp_path, text, words):
@@ -93,17 +93,17 @@ def test_a_choice_that_does_not_exist_is_an_error(tmp_path, text, words):
 
 
 def test_switches_are_true_or_false(tmp_path):
-    assert not load_config(written(tmp_path, "[protection]\nown_synthesis = false")).protection.own_synthesis
+    assert not load_config(written(tmp_path, "[conditions]\nscale_condition = false")).conditions.scale_condition
     with pytest.raises(InputError, match="must be of the kind bool"):
         load_config(written(tmp_path, "compile = 1"))
 
 
 def test_a_second_file_replaces_keys_of_the_first(tmp_path):
-    first = written(tmp_path, "seed = 5\n[protection]\nvlps = ['a', 'b']\nsteps = 7")
+    first = written(tmp_path, "seed = 5\n[conditions]\nvlps = ['a', 'b']\nsteps = 7")
     (tmp_path / "more").mkdir()
-    second = written(tmp_path / "more", "[protection]\nvlps = ['c']\n[data]\npairs = 'x'")
+    second = written(tmp_path / "more", "[conditions]\nvlps = ['c']\n[data]\npairs = 'x'")
     found = load_config(first, second)
-    assert (found.seed, found.protection.vlps, found.protection.steps, found.data.pairs) == (5, ["c"], 7, "x")
+    assert (found.seed, found.conditions.vlps, found.conditions.steps, found.data.pairs) == (5, ["c"], 7, "x")
     with pytest.raises(InputError, match=r"more/config\.toml: unknown key"):
         load_config(first, written(tmp_path / "more", "sed = 4"))
 

@@ -26,7 +26,7 @@ from psic_cli.training.data import (
     to_tensor,
     toned,
 )
-from psic_cli.training.loop import Run
+from psic_cli.training.run import Run
 from tests import needs
 from tests.training.conftest import smooth_picture
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from psic_cli.training import distributed
 from psic_cli.training.config import TrainingConfig
-from psic_cli.training.loop import Run
+from psic_cli.training.run import Run
 from tests import needs
 
 ROOT = Path(__file__).parent.parent.parent
@@ -24,24 +24,24 @@ WORKER = """
 import pickle, signal, sys
 from pathlib import Path
 import torch
-from psic_cli.training import distributed, loop, protection, shield
+from psic_cli.training import conditions, distributed, recipe, shield
 from tests.training.models import SmallModel
 
 torch.set_num_threads(1)
 shield.load_vlp = lambda spec, device: SmallModel(spec)
-protection.SIDES, protection.PICTURE_PIXELS, protection.JUDGED = [64], 64 * 64, 1
+conditions.SIDES, conditions.PICTURE_PIXELS, conditions.JUDGED = [64], 64 * 64, {64: 1, 128: 1}
 config, folder, stop_in = pickle.loads(Path(sys.argv[1]).read_bytes())
 seen = []
-original = protection.ProtectionStage.loss
+original = conditions.ConditionsStage.loss
 def loss(self):
     if len(seen) == stop_in and distributed.rank() == 1:
         signal.raise_signal(signal.SIGTERM)
     found = original(self)
     seen.append(found[0].item())
     return found
-protection.ProtectionStage.loss = loss
+conditions.ConditionsStage.loss = loss
 try:
-    run = loop.train(config, Path(folder))
+    run = recipe.train(config, Path(folder))
 except KeyboardInterrupt:
     sys.exit(130)
 state = {key: value.clone() for key, value in run.network.state_dict().items()}
@@ -53,7 +53,7 @@ Result = tuple[dict[str, torch.Tensor], list[float]]
 
 
 def train_in_two(config: TrainingConfig, folder: Path, stop_in: int = -1) -> list[Result]:
-    """The network's state and the losses of the protection stage in each process. In step `stop_in` of that stage,
+    """The network's state and the losses of the second stage in each process. In step `stop_in` of that stage,
     counted from 0, the second process gets a signal; then there are no results.
     """
     folder.mkdir(exist_ok=True)
@@ -87,12 +87,12 @@ def free_port() -> int:
 
 @needs.COMPRESSAI
 @pytest.mark.slow
-def test_two_processes_train_one_network_and_go_on_after_a_stop(protected_config, tmp_path):
+def test_two_processes_train_one_network_and_go_on_after_a_stop(conditions_config, tmp_path):
     config = dataclasses.replace(
-        protected_config,
+        conditions_config,
         save_every=2,
-        compression=dataclasses.replace(protected_config.compression, steps=1),
-        protection=dataclasses.replace(protected_config.protection, steps=4),
+        compression=dataclasses.replace(conditions_config.compression, steps=1),
+        conditions=dataclasses.replace(conditions_config.conditions, steps=4),
     )
     (first, losses), (second, others) = train_in_two(config, tmp_path / "whole")
     assert len(losses) == len(others) == 4
@@ -100,12 +100,12 @@ def test_two_processes_train_one_network_and_go_on_after_a_stop(protected_config
     for key, value in first.items():
         assert torch.equal(value, second[key]), key
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text("utf-8").splitlines()]
-    assert [line["stage"] for line in lines if "validation" in line] == ["compression", "protection"]  # once each
+    assert [line["stage"] for line in lines if "validation" in line] == ["compression", "conditions"]  # once each
     state = torch.load(tmp_path / "whole" / "checkpoint.pt", weights_only=False)
     assert len(state["processes"]) == 2
     alone = Run(config, tmp_path / "whole", "cpu")  # one process reads what two have written
     alone.load()
-    assert alone.finished == ["compression", "protection"]
+    assert alone.finished == ["compression", "conditions"]
 
     train_in_two(config, tmp_path / "stopped", stop_in=1)  # one process is told, both stop
     (resumed, later), (_, others_later) = train_in_two(config, tmp_path / "stopped")

@@ -7,13 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from psic_cli.training.multi_objective import (
-    Budget,
-    combine_at,
-    gradient_products,
-    min_norm_weights,
-    weights_for_parameters,
-)
+from psic_cli.training.multi_objective import Budget, Budgets, combine_at, gradient_products, min_norm_weights
 
 
 def weights_of(*gradients: list[float]) -> list[float]:
@@ -111,17 +105,6 @@ def test_the_combination_at_an_output_goes_back_through_the_network_once():
     assert loss.item() == pytest.approx(2.0)
 
 
-def test_weights_for_parameters_by_hand():
-    """Losses a and -a + b: gradients (1, 0) and (-1, 1): weights 0.6 and 0.4; the graph is still there afterwards."""
-    a, b = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(1.0))
-    losses = [a * 1.0, b - a]
-    weights = weights_for_parameters(losses, [a, b])
-    assert weights.tolist() == pytest.approx([0.6, 0.4])
-    sum(w * loss for w, loss in zip(weights.tolist(), losses, strict=True)).backward()  # type: ignore[union-attr]
-    assert a.grad is not None
-    assert a.grad.item() == pytest.approx(0.2)
-
-
 # The budget rule
 
 
@@ -166,3 +149,15 @@ def test_the_weight_settles_where_the_limit_is_just_kept():
     for _ in range(300):
         budget.update((1 - budget.weight / 2) - 0.4)
     assert budget.weight == pytest.approx(1.2, rel=1e-3)
+
+
+def test_each_group_has_a_budget_of_its_own():
+    budgets = Budgets(3, weight=2.0, pace=0.1)
+    group = torch.tensor([2, 0, 2])
+    assert budgets.weight(group).tolist() == [2.0, 2.0, 2.0]
+    budgets.update(torch.tensor([1.0, -1.0, 3.0]), group)
+    expected = [2 * math.exp(-0.1), 2.0, 2 * math.exp(0.2)]  # by the mean of a group; one without samples stays
+    assert budgets.state() == pytest.approx(expected)
+    again = Budgets(3, weight=1.0, pace=0.1)
+    again.load_state(budgets.state())
+    assert again.state() == budgets.state()

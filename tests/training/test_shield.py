@@ -1,12 +1,10 @@
-"""What surrogates are told and how their losses come together; the machine version's views."""
+"""What surrogates are told and how their losses come together."""
 
-import numpy as np
 import pytest
 import torch
 
-from psic_cli.training import machine, shield
+from psic_cli.training import shield
 from psic_cli.training.losses import recognition
-from psic_cli.training.machine import crops, machine_loss, objects, random_boxes
 from psic_cli.training.shield import Surrogates, shield_loss
 from psic_cli.training.uaeo import uaeo_loss
 from tests.training.models import CLASSES, SmallModel
@@ -24,7 +22,7 @@ def pictures(count: int = 4) -> torch.Tensor:
 
 
 def test_models_are_drawn_or_all_taken(surrogates):
-    generator = np.random.default_rng(0)
+    generator = torch.Generator().manual_seed(0)
     assert surrogates.draw(0, generator) == surrogates.models
     assert surrogates.draw(3, generator) == surrogates.models
     drawn = [surrogates.draw(2, generator) for _ in range(30)]
@@ -85,61 +83,3 @@ def test_cosines_are_exact_under_autocast(surrogates):
     exact = uaeo_loss(originals, originals, captions)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(uaeo_loss(originals, originals, captions), exact)
-
-
-# The machine version
-
-
-def test_random_boxes_lie_within_the_picture():
-    boxes = random_boxes(200, (0.3, 0.7), square=True, generator=np.random.default_rng(0))
-    sides = boxes[:, 2:] - boxes[:, :2]
-    assert boxes.min() >= 0
-    assert boxes.max() <= 1
-    assert sides.min() >= 0.3 - 1e-9
-    assert sides.max() <= 0.7 + 1e-9
-    np.testing.assert_allclose(sides[:, 0], sides[:, 1])
-
-
-def test_a_crop_is_what_is_in_the_box():
-    x = torch.zeros(2, 3, 8, 8)
-    x[0, :, :4, :4] = 1.0
-    x[1, :, 4:, 2:6] = 0.5
-    seen = crops(np.array([[0, 0, 0.5, 0.5], [0.5, 0.25, 1.0, 0.75]]), 6)(x)
-    assert seen.shape == (2, 3, 6, 6)
-    torch.testing.assert_close(seen.mean((1, 2, 3)), torch.tensor([1.0, 0.5]))
-
-
-def test_an_object_stands_alone():
-    x = torch.rand(1, 3, 8, 8)
-    seen = objects(np.array([[0.25, 0.5, 0.75, 1.0]]))(x)
-    assert torch.equal(seen[:, :, 2:6, 4:], x[:, :, 2:6, 4:])
-    assert float(seen.sum()) == pytest.approx(float(x[:, :, 2:6, 4:].sum()) + 3 * 48 * 0.5, rel=1e-5)
-
-
-def test_a_box_has_at_least_one_pixel():
-    x = torch.rand(1, 3, 4, 4)
-    for box in ([1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.51, 0.51]):
-        assert crops(np.array([box]), 4)(x).shape == (1, 3, 4, 4)
-        assert objects(np.array([box]))(x).isfinite().all()
-
-
-def test_views_take_turns_and_the_original_loses_nothing(surrogates, monkeypatch):
-    models = surrogates.models[:2]
-    x, decoded = pictures(), pictures() * 0.5
-    originals = [model.encode_image(x) for model in models]
-    monkeypatch.setattr(machine, "SIDE", 16)
-
-    def losses(seen: torch.Tensor) -> list[torch.Tensor]:
-        generator = np.random.default_rng(0)
-        return [machine_loss(models, seen, x, originals, turn, generator) for turn in range(4)]
-
-    assert max(float(loss.abs().max()) for loss in losses(x)) < 1e-6
-    whole, crop, again, masked = losses(decoded)
-    torch.testing.assert_close(whole, 1 - recognition(models, decoded, originals))
-    assert torch.equal(whole, again)
-    generator = np.random.default_rng(0)
-    part = crops(random_boxes(4, (0.3, 0.7), square=True, generator=generator), 16)
-    torch.testing.assert_close(crop, 1 - recognition(models, part(decoded), [m.encode_image(part(x)) for m in models]))
-    part = objects(random_boxes(4, (0.3, 0.8), square=False, generator=generator))
-    expected = 1 - recognition(models, part(decoded), [m.encode_image(part(x)) for m in models])
-    torch.testing.assert_close(masked, expected)

@@ -14,13 +14,19 @@ import torch
 from psic_cli import codec, zoo
 from psic_cli.codec import Version
 from psic_cli.errors import InputError
+from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator
+from psic_cli.networks.transforms import Analysis
 from psic_cli.picture import Picture
+from psic_cli.training import compression
 from psic_cli.training.compression import CompressionStage
 from psic_cli.training.config import TrainingConfig
 from psic_cli.training.export import export
-from psic_cli.training.loop import Run, train
+from psic_cli.training.rate import RateModel
+from psic_cli.training.recipe import train
+from psic_cli.training.run import Run
 from tests import needs
 from tests.training.conftest import SMALL, smooth_picture
+from tests.training.models import SmallModel
 
 pytestmark = needs.COMPRESSAI
 
@@ -62,7 +68,7 @@ def logged(folder: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("average", "stop_in"), [(0.0, 2), (0.5, 4)])  # before and after some latents were sealed
+@pytest.mark.parametrize(("average", "stop_in"), [(0.0, 2), (0.5, 4)])
 def test_a_stopped_run_ends_where_an_uninterrupted_one_does(config, tmp_path, monkeypatch, average, stop_in):
     config = dataclasses.replace(config, compression=dataclasses.replace(config.compression, average=average))
     whole = train(config, tmp_path / "whole")
@@ -77,7 +83,6 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_does(config, tmp_path, mo
 
     # training has moved the transforms and the gains
     start = Run(config, tmp_path / "start", "cpu").network.state_dict()
-    assert 0 < whole.network.config.private < whole.network.config.latents
     after = whole.network.state_dict()
     still = {key for key, value in start.items() if torch.equal(value, after[key])}
     assert {key for key in still if not key.startswith(("h_", "g_s.cltg"))} == set()
@@ -86,24 +91,54 @@ def test_a_stopped_run_ends_where_an_uninterrupted_one_does(config, tmp_path, mo
     export(whole.network, whole.rate, tmp_path / "models" / "trained", "trained")
     monkeypatch.setenv("PSIC_MODELS", str(tmp_path / "models"))
     picture = Picture(smooth_picture(7, 70, 90))
-    data = codec.encode(picture, bytes(32), model=zoo.load("trained"), quality=100)
+    data = codec.encode(picture, bytes(32), model=zoo.load("trained"), quality=100, strength=0)
     decoded = codec.decode(data, bytes(32), version=Version.FULL)
     assert decoded.rgb.shape == (70, 90, 3)
     assert np.abs(decoded.rgb.astype(int) - picture.rgb).mean() < 20
 
 
-def test_a_configuration_without_models_to_protect_against_is_refused_at_once(protected_config, tmp_path):
-    protection = dataclasses.replace(protected_config.protection, vlps=[])
+def test_a_configuration_without_models_to_protect_against_is_refused_at_once(conditions_config, tmp_path):
+    conditions = dataclasses.replace(conditions_config.conditions, vlps=[])
     with pytest.raises(InputError, match="vision-language model"):
-        train(dataclasses.replace(protected_config, protection=protection), tmp_path / "run")
+        train(dataclasses.replace(conditions_config, conditions=conditions), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_readable_full_version_without_models_that_read_is_refused_at_once(config, tmp_path):
-    config = dataclasses.replace(config, compression=dataclasses.replace(config.compression, readable=1.0))
-    with pytest.raises(InputError, match="model that reads"):
-        train(config, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_whole_run_has_the_arithmetic_that_suits_the_hardware(
+    conditions_config, small_scale, tmp_path, monkeypatch, precision
+):
+    monkeypatch.setattr(zoo, "choose_precision", lambda name, device: precision)
+    found = set()
+
+    def remember(*arguments: Any, **keywords: Any) -> None:
+        found.add(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+
+    monkeypatch.setattr(compression, "COUNTED", 1)
+    monkeypatch.setattr(RateModel, "start_from", lambda *_: None)  # a look before training, in float32
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, _: remember() if isinstance(module, Analysis | ConditionalLatentTriggerGenerator) else None
+    )
+    monkeypatch.setattr(SmallModel, "encode_image", watched(SmallModel.encode_image, remember))
+    try:
+        stage = dataclasses.replace(conditions_config.conditions, steps=1)
+        first = dataclasses.replace(conditions_config.compression, steps=1)
+        train(dataclasses.replace(conditions_config, compression=first, conditions=stage), tmp_path)
+    finally:
+        hook.remove()
+    assert found == {precision}
+
+
+def watched(function, remember):
+    def call(*arguments: Any) -> Any:
+        remember()
+        return function(*arguments)
+
+    return call
+
+
+def test_on_a_graphics_card_the_arithmetic_is_bfloat16_whichever_of_several_it_is():
+    assert [zoo.choose_precision("auto", device) for device in ("cuda", "cuda:3")] == [torch.bfloat16] * 2
 
 
 def test_numbers_of_the_process_are_as_small_after_training_as_before(config, tmp_path):
@@ -131,8 +166,7 @@ def test_a_checkpoint_holds_the_network_its_sizes_and_the_finished_stages(config
     with torch.no_grad():
         for parameter in (*run.network.parameters(), *run.rate.parameters()):
             parameter.add_(0.125)
-    run.network.config = dataclasses.replace(SMALL, private=3, largest_side=500)
-    run.network.g_s.expect_sealed(3)
+    run.network.config = dataclasses.replace(SMALL, largest_side=500)
     run.finished = ["compression"]
     run.save()
     drawn = torch.rand(3)
