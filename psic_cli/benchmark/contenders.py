@@ -12,11 +12,13 @@ from psic_cli import keys, packages
 from psic_cli.errors import UsageError
 from psic_cli.evaluation.best_settings import BEST
 from psic_cli.picture import Picture, Pixels
+from psic_cli.search.effort import DEFAULT_EFFORT
 
 if TYPE_CHECKING:
     from psic_cli.zoo import Model
 
 PSIC, PSIC_PROTECTED = "psic", "psic-protected"
+LESS_EFFORT = (0, 1)  # at which psic is timed besides the default one
 PILLOW = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}  # and the names that Pillow gives them
 NETWORKS = ("bmshj2018-hyperprior", "mbt2018-mean", "cheng2020-anchor", "psic-release-size")
 PEERS = (*PILLOW, *NETWORKS)
@@ -70,29 +72,36 @@ def _check(name: str) -> None:
 
 
 class PsicCodec:
-    """psic with one model and quality: sealed files, decoded in full, which reads most of a file, or protected, which
-    is what everybody does.
+    """psic with one model, quality and effort: sealed files, decoded in full, which reads all of a file, or protected,
+    which is what everybody does.
     """
 
     def __init__(
-        self, model: Model, quality: int, secret: bytes = bytes(keys.SECRET_BYTES), protected: bool = False
+        self,
+        model: Model,
+        quality: int,
+        secret: bytes = bytes(keys.SECRET_BYTES),
+        *,
+        effort: int = DEFAULT_EFFORT,
+        protected: bool = False,
     ) -> None:
         self.model, self.quality, self.secret = model, quality, secret
-        self.name = PSIC_PROTECTED if protected else PSIC
+        self.effort, self.protected = effort, protected
+        self.name = PSIC_PROTECTED if protected else PSIC if effort == DEFAULT_EFFORT else f"{PSIC}-effort-{effort}"
 
     @property
     def setting(self) -> str:
-        return f"q {self.quality}, {str(self.model.precision).removeprefix('torch.')}"
+        return f"q {self.quality}, effort {self.effort}, {str(self.model.precision).removeprefix('torch.')}"
 
     def encode(self, rgb: Pixels) -> bytes:
         from psic_cli import codec
 
-        return codec.encode(Picture(rgb), self.secret, model=self.model, quality=self.quality)
+        return codec.encode(Picture(rgb), self.secret, model=self.model, quality=self.quality, effort=self.effort)
 
     def decode(self, data: bytes) -> Pixels:
         from psic_cli import codec
 
-        version = codec.Version.FULL if self.name == PSIC else codec.Version.PROTECTED
+        version = codec.Version.PROTECTED if self.protected else codec.Version.FULL
         device = self.model.device
         return codec.decode(data, self.secret, version=version, device=device, max_pixels=2**40).rgb
 

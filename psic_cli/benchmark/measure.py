@@ -13,10 +13,10 @@ from PIL import Image
 
 from psic_cli import keys
 from psic_cli.benchmark.contenders import (
+    LESS_EFFORT,
     NETWORKS,
     PILLOW,
     PSIC,
-    PSIC_PROTECTED,
     Contender,
     PillowCodec,
     PsicCodec,
@@ -65,13 +65,15 @@ class Bench:
     too_slow: set[str] = field(default_factory=set)  # larger pictures need not be tried
 
     def __post_init__(self) -> None:
-        self.psic = PsicCodec(self.setup.model, self.setup.quality)
-        self.protected = PsicCodec(self.setup.model, self.setup.quality, protected=True)
+        model, quality = self.setup.model, self.setup.quality
+        self.psic, self.protected = PsicCodec(model, quality), PsicCodec(model, quality, protected=True)
+        others = (PsicCodec(model, quality, effort=effort) for effort in LESS_EFFORT)
+        self.own = {codec.name: codec for codec in (self.psic, self.protected, *others)}
         self.networks = {name: _network(name, self.setup.model) for name in self.setup.peers if name in NETWORKS}
 
     @property
     def steps_per_size(self) -> int:
-        return (2 + len(self.setup.peers)) * (1 + self.setup.repeat)
+        return (len(self.own) + len(self.setup.peers)) * (1 + self.setup.repeat)
 
     @property
     def steps_of_start_up(self) -> int:
@@ -81,7 +83,7 @@ class Bench:
         """What every network computes; counting it warms them up."""
         for network in self.networks.values():
             network.prepare(PROBE_SIDE, PROBE_SIDE, PROBE_BITS)
-        own = {codec.name: count_cost(codec, codec.model.network) for codec in (self.psic, self.protected)}
+        own = {codec.name: count_cost(codec, codec.model.network) for codec in self.own.values()}
         return own | {name: count_cost(codec, codec.network) for name, codec in self.networks.items()}
 
     def one_size(self, rgb: Pixels) -> OneSize:
@@ -97,12 +99,12 @@ class Bench:
             folder = Path(name_of_folder)
             keys.create_key_file(folder / KEY)
             Image.fromarray(rgb).save(folder / "picture.png", compress_level=1)
-            for name in (PSIC, PSIC_PROTECTED, *self.setup.peers):
+            for name in (*self.own, *self.setup.peers):
                 try:
                     contenders[name] = self._contender(name, rgb, bits)
                     peaks[name] = self._in_processes(contenders[name], folder, (height, width, bits))
                 except CommandFailed as error:
-                    if name in (PSIC, PSIC_PROTECTED):
+                    if name in self.own:
                         raise
                     if isinstance(error, TookTooLong):
                         self.too_slow.add(name)
@@ -136,8 +138,8 @@ class Bench:
 
     def _contender(self, name: str, rgb: Pixels, bits: int) -> Contender:
         """Ready for one picture. A codec of Pillow gets the quality at which its files are about as large as psic's."""
-        if name in (PSIC, PSIC_PROTECTED):
-            return self.psic if name == PSIC else self.protected
+        if name in self.own:
+            return self.own[name]
         if name in self.too_slow:
             raise CommandFailed("took too long on a smaller picture")
         if name in PILLOW:
@@ -151,7 +153,7 @@ class Bench:
         self, contender: Contender, folder: Path, shape: tuple[int, int, int]
     ) -> tuple[Spent | None, Spent]:
         """What encoding and decoding take from file to file. Protected is decoded what psic has encoded before."""
-        limit = 0.0 if contender in (self.psic, self.protected) else self.setup.limit_seconds
+        limit = 0.0 if contender.name in self.own else self.setup.limit_seconds
         steps = ("decode",) if contender is self.protected else ("encode", "decode")
         spent = [measure(self._command(contender, step, folder, shape), self.setup.threads, limit) for step in steps]
         return (None if contender is self.protected else spent[0]), spent[-1]
@@ -160,14 +162,15 @@ class Bench:
         """What Python is to run: psic's own command, or `once` for the others. shape: height, width, bits."""
         coded = folder / "coded"
         source, destination = (folder / "picture.png", coded) if step == "encode" else (coded, folder / "decoded.png")
-        if contender not in (self.psic, self.protected):
+        own = self.own.get(contender.name)
+        if own is None:
             words = [step, contender.name, contender.setting, self.setup.threads, source, destination, *shape]
             return ["-m", f"{__package__}.once", *map(str, words)]
         options = ["--force", "--quiet", "--device", self.setup.model.device]
-        if contender is self.psic:
+        if not own.protected:
             options += ["--condition", str(folder / KEY)]
         if step == "encode":
-            options += ["-q", str(self.setup.quality), "-m", self.setup.model.card.name]
+            options += ["-q", str(own.quality), "--effort", str(own.effort), "-m", own.model.card.name]
         return ["-m", "psic_cli", step, *options, str(source), "-o", str(destination)]
 
     def _in_turns(

@@ -19,7 +19,8 @@ _NOTES = (
     "Times: median, and least..most below it. Ratios: to psic in the same repetition, 2 is twice as slow as psic; by "
     "the clock, and (CPU) of the processor time of all threads, which other programs disturb less.",
     "MB: the peak memory of a fresh process that reads one file and writes another.",
-    "psic: decoded in full, with the key. psic-protected: the same files decoded without it, as everybody does.",
+    "psic: files of the default effort, decoded in full, with the key. psic-protected: the same files decoded without "
+    "it, as everybody does. psic-effort-N: files of that effort.",
 )
 _NETWORK_NOTE = (
     "Networks are untrained and code stand-in latents of about psic's size, so their bits per pixel mean nothing; "

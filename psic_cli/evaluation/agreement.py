@@ -14,7 +14,7 @@ from torch import Tensor
 
 from psic_cli.errors import UsageError
 from psic_cli.evaluation.metrics import Interval, average
-from psic_cli.evaluation.seeing import UNTOUCHED, VERSIONS, Shown, Views
+from psic_cli.evaluation.seeing import KEYLESS, UNTOUCHED, VERSIONS, Shown, Views, keyless
 from psic_cli.picture import Pixels
 
 FULL_SIZE = "full"
@@ -72,8 +72,12 @@ def agree(views: Views, model: str, classes: Tensor, side: int | None, qualities
     rows = []
     for quality in qualities:
         bpp = average([view.bpp[quality] for view in views.views])
-        for version in VERSIONS:
-            label = (views.embeddings(model, Shown(version.value, quality)) @ classes.T).argmax(1)
+
+        def row(version: str, shown: Shown, quality: int = quality, bpp: Interval = bpp) -> Agreement:
+            label = (views.embeddings(model, shown) @ classes.T).argmax(1)
             same = average((label == original).tolist())
-            rows.append(Agreement(model, side, version.value, quality, len(label), bpp, same))
+            return Agreement(model, side, version, quality, len(label), bpp, same)
+
+        rows += [row(version.value, Shown(version.value, quality)) for version in VERSIONS]
+        rows.append(max((row(KEYLESS, s) for s in keyless(quality)), key=lambda found: found.agreement.value))
     return rows

@@ -1,8 +1,7 @@
 """What others may do to a protected picture, by accident or to get rid of the shield. Start with `find_attacks`.
 
-Two kinds. Attacks on *pixels* change the picture after it was decoded; the original goes through the same, since a
-recompressed original is harder to read too. Attacks on the *condition* decode the file anew, without its key, and ask
-the network for something else than the protected version.
+They change the picture after it was decoded; the original goes through the same, since a recompressed original is
+harder to read too. What a decoder without the key may ask the network for is in seeing.py.
 
 All of them are mild: what a chat program or an upload does, not what a determined attacker could train. Sizes are in
 pixels of the picture, so they weigh less on a large one. Equal input gives equal output; chance is seeded by the
@@ -32,14 +31,11 @@ CROP_SHARE = 0.8  # of each side
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack. does: in words. change: what happens to pixels, [H, W, 3] uint8 to [h, w, 3] uint8. strength: the
-    shield strength, 0..1, that a decoder without the key asks for. One of the two at most is set.
-    """
+    """One attack. does: in words. change: what happens to pixels, [H, W, 3] uint8 to [h, w, 3] uint8; None: nothing."""
 
     name: str
     does: str
     change: Change | None = None
-    strength: float | None = None
 
 
 def find_attacks(names: str) -> list[Attack]:
@@ -56,7 +52,7 @@ def find_attacks(names: str) -> list[Attack]:
 
 
 def apply(attack: Attack, rgb: Pixels, seed: bytes) -> Pixels:
-    """A picture after an attack on pixels; the picture itself for any other. rgb: [H, W, 3] uint8.
+    """A picture after an attack. rgb: [H, W, 3] uint8.
 
     seed: what identifies the picture, the same for its original and all versions.
     """
@@ -117,14 +113,5 @@ ATTACKS = {
         Attack("median", "median of 3 x 3 pixels", _filtered(ImageFilter.MedianFilter(3))),
         Attack("noise", f"Gaussian noise, standard deviation {NOISE_LEVELS} of 255", _noisy),
         Attack("crop", f"{CROP_SHARE:.0%} of each side, at a random place", _cropped),
-        Attack("forced", "decoded without the key under the full version's condition", strength=0.0),
-        *(
-            Attack(
-                f"interpolated{percent}",
-                f"decoded without the key at shield strength {percent} (a file made with that strength gives the same)",
-                strength=percent / 100,
-            )
-            for percent in (25, 50, 75)
-        ),
     )
 }

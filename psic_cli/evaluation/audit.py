@@ -141,7 +141,6 @@ class Audited:
     codec: str | None
     weights_hash: str | None
     quality: int | None
-    hardened: bool
     bpp: float
     psnr: Mapping[str, float]
     audits: tuple[Audit, ...]

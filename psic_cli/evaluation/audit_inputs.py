@@ -25,7 +25,6 @@ class Prepared:
     versions: dict[str, Pixels]
     card: zoo.Card | None
     quality: int | None
-    hardened: bool
     bpp: float
 
     @property
@@ -40,18 +39,18 @@ def is_psic(name: str, data: bytes) -> bool:
     return data.startswith(container.MAGIC) or name.lower().endswith(".psic")
 
 
-def prepare_picture(data: bytes, model: zoo.Model, quality: int, hardened: bool, max_pixels: int) -> Prepared:
+def prepare_picture(data: bytes, model: zoo.Model, quality: int, making: Making, max_pixels: int) -> Prepared:
     """A picture file, encoded in memory and decoded in both versions. InputError as in `read_picture`."""
     rgb = read_picture(data, max_pixels=max_pixels, strip=True).rgb
-    coded = code(rgb, model, quality, [Version.PROTECTED, Version.FULL], Making(hardened))
+    coded = code(rgb, model, quality, [Version.PROTECTED, Version.FULL], making)
     versions = {ORIGINAL: rgb, PROTECTED: coded.pictures[Version.PROTECTED], FULL: coded.pictures[Version.FULL]}
-    return Prepared(versions, model.card, quality, hardened, coded.bpp)
+    return Prepared(versions, model.card, quality, coded.bpp)
 
 
 def prepare_pair(data: bytes, original: Pixels, max_pixels: int) -> Prepared:
     """A picture file as it is, beside the original, which may have another size. InputError as in `read_picture`."""
     rgb = read_picture(data, max_pixels=max_pixels, strip=True).rgb
-    return Prepared({ORIGINAL: original, PICTURE: rgb}, None, None, False, 8 * len(data) * 3 / rgb.size)
+    return Prepared({ORIGINAL: original, PICTURE: rgb}, None, None, 8 * len(data) * 3 / rgb.size)
 
 
 def prepare_file(
@@ -74,4 +73,4 @@ def prepare_file(
     for name, version in ((PROTECTED, Version.PROTECTED), (FULL, Version.FULL)):
         if version is Version.PROTECTED or key is not None or not header.sealed:
             versions[name] = codec.decode(data, key, version=version, device=device, max_pixels=max_pixels).rgb
-    return Prepared(versions, card, header.quality, header.is_hardened, 8 * len(data) / (header.width * header.height))
+    return Prepared(versions, card, header.quality, 8 * len(data) / (header.width * header.height))

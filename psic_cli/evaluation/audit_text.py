@@ -111,8 +111,7 @@ def facts(file: Audited) -> str:
     if file.codec is None or file.weights_hash is None:
         compared = "as large as the original" if file.psnr else "not as large as the original, so without PSNR"
         return f"{size}, {rate}, {compared}"
-    kind = ", hardened" if file.hardened else ""
-    return f"{size}, quality {file.quality}{kind}, {rate}, {file.codec} {file.weights_hash[:8]}"
+    return f"{size}, quality {file.quality}, {rate}, {file.codec} {file.weights_hash[:8]}"
 
 
 def _named(choice: Choice) -> str:

@@ -99,7 +99,7 @@ def classify(
     def row(version: str, quality: int | None, given: Answers, original: Answers, full: Answers | None) -> ZeroShot:
         return summarise(model, version, quality, given, original, full)
 
-    return seeing.compare(views, model, qualities, _judge(classes, truth), row)
+    return seeing.compare(views, model, qualities, _judge(classes, truth), row, lambda found: found.top1.value)
 
 
 def machine_gains(

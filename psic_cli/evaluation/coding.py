@@ -11,6 +11,7 @@ import numpy as np
 from psic_cli import codec, keys, zoo
 from psic_cli.codec import Version
 from psic_cli.picture import Picture, Pixels
+from psic_cli.search.effort import DEFAULT_EFFORT
 
 SECRET = bytes(keys.SECRET_BYTES)  # any key seals in as many bytes as any other
 
@@ -27,10 +28,10 @@ class Coded:
 
 @dataclass(frozen=True)
 class Making:
-    """How files are made, as `psic encode` is told. strength: of the shield, in percent."""
+    """How files are made, as `psic encode` is told. strength: of the shield, in percent. effort: 0..9."""
 
-    hardened: bool = False
     strength: int = 100
+    effort: int = DEFAULT_EFFORT
 
 
 USUAL = Making()
@@ -41,9 +42,9 @@ def encode(rgb: Pixels, model: zoo.Model, quality: int, making: Making = USUAL) 
     return codec.encode(Picture(rgb), SECRET, model=model, quality=quality, **asdict(making))
 
 
-def decode(data: bytes, model: zoo.Model, version: Version, strength: float | None = None) -> Pixels:
-    """One version of what `encode` made, [H, W, 3] uint8. strength: as codec.decode takes it."""
-    return codec.decode(data, SECRET, version=version, device=model.device, strength=strength).rgb
+def decode(data: bytes, model: zoo.Model, version: Version, condition: codec.Asked | None = None) -> Pixels:
+    """One version of what `encode` made, [H, W, 3] uint8. condition: as codec.decode takes it."""
+    return codec.decode(data, SECRET, version=version, device=model.device, condition=condition).rgb
 
 
 def coding_key(model: zoo.Model, making: Making) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The shipped model's figures where people read them: docs/results.md, README.md and the model's card, from one source.
 
 `python -m psic_cli.evaluation.publish FOLDER`, in the root of a checkout, reads what the commands in `COMMANDS` wrote
-into FOLDER, and writes the parts of these files that are figures.
+into FOLDER, and writes the parts of these files that are figures. What is not there counts as not measured.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +20,23 @@ from psic_cli.shell import streams
 from psic_cli.shell.markdown import table
 
 _MODELS = "--vlp witness:lite0 --vlp witness:lite2"
+_QUALITIES = "-q 1,25,50,75,100"
 COMMANDS = {  # file -> what measures it, in the folder of the data
-    "kodak": "psic evaluate kodak/ -q 1,25,50,75,100 --peers jpeg,webp,avif,jpeg2000",
-    "imagenet": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50",
+    "kodak": f"psic evaluate kodak/ {_QUALITIES} --peers jpeg,webp,avif,jpeg2000",
+    "kodak-effort-0": f"psic evaluate kodak/ {_QUALITIES} --effort 0",
+    "kodak-half": f"psic evaluate kodak/ {_QUALITIES} --strength 0.5",
+    "imagenet": f"psic evaluate --labels imagenet_val/labels.csv --kinds imagenet {_MODELS} -q 50",
     "machine": "psic evaluate --labels imagenet_val/labels.csv --vlp witness:lite2 -q 1",
     "retrieval": f"psic evaluate --captions flickr8k/captions.jsonl {_MODELS} -q 50 --limit 300",
-    "attacks": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50 "
-    "--attacks jpeg75,resize,blur,noise,interpolated50 --limit 200",
+    "attacks": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50 --attacks jpeg75,resize,blur,noise",
     "large": f"psic evaluate --agreement large/ --sides 256,1280 {_MODELS} -q 50",
-    "half-kodak": "psic evaluate kodak/ -q 1,25,50,75,100 --strength 0.5",
-    "hardened-kodak": "psic evaluate kodak/ -q 25,50,75 --hardened",
-    "hardened-imagenet": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50 --hardened",
-    "hardened-large": f"psic evaluate --agreement large/ --sides 256,1280 {_MODELS} -q 50 --hardened",
 }
 PAGES, MODEL = (Path("docs/results.md"), Path("README.md")), Path("models/psic-base")
 # What is written anew stands between <!-- NAME --> and <!-- end -->; all else is people's.
 PART = re.compile(r"(<!-- (?!end )([a-z-]+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 WEIGHTS = re.compile(r"(?<=`psic-base` with weights `)[0-9a-f]+(?=`)")
 SHOWN = ("full", "protected")  # versions whose pictures are compared
+NOT_MEASURED = "Not measured with these weights.\n"
 PEERS = ("jpeg", "webp", "avif", "jpeg2000", "bmshj2018-hyperprior (published)")  # that the README names
 
 Row = dict[str, Any]
@@ -46,13 +44,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything that is published. found: by the names of COMMANDS, what `psic evaluate -o NAME.json` wrote."""
+    """Everything that is published. found: by the names of COMMANDS, what `psic evaluate -o NAME.json` wrote.
+
+    weights: what all of it was measured with.
+    """
 
     found: dict[str, Row]
-
-    @property
-    def weights(self) -> str:
-        return str(self.found["kodak"]["about"]["weights_hash"])
+    weights: str
 
     @property
     def summaries(self) -> list[Row]:
@@ -74,24 +72,21 @@ class Figures:
         return {row["version"]: row for row in self.found[name]["classification"]["versions"]}
 
     @property
-    def models(self) -> list[str]:
-        """In the order in which they were asked."""
-        return list(dict.fromkeys(row["model"] for row in self.zero_shot))
-
-    @property
     def machine(self) -> list[Row]:
         """Machine against full version: at the lowest quality first."""
         return [row for name in ("machine", "imagenet") for row in self.found[name]["classification"]["machine"]]
 
 
 def read(folder: Path, card: zoo.Card) -> Figures:
-    """The files of all COMMANDS in `folder`. InputError if one is missing or was measured with other weights than the
-    card's.
+    """The files in `folder`, of those COMMANDS that have one. InputError for one of another form or of other weights
+    than the card's, and if there are none.
     """
     expected = card.weights_hash.hex()
     found = {}
     for name, command in COMMANDS.items():
         path = folder / f"{name}.json"
+        if not path.exists():
+            continue
         try:
             found[name] = json.loads(path.read_text("utf-8"))
             weights = found[name]["about"]["weights_hash"]
@@ -99,7 +94,9 @@ def read(folder: Path, card: zoo.Card) -> Figures:
             raise InputError(f"{path}: not results of psic: {error}", hint=f"{command} -o {path.name}") from error
         if weights != expected:
             raise InputError(f"{path} was measured with weights {weights}, {card.path} has {expected}")
-    return Figures(found)
+    if not found:
+        raise InputError(f"there are no results in {folder}", hint=f"{COMMANDS['kodak']} -o kodak.json makes the first")
+    return Figures(found, expected)
 
 
 def number(interval: Row, digits: int = 3) -> str:
@@ -130,7 +127,7 @@ def rates(figures: Figures) -> str:
 
 def half(figures: Figures) -> str:
     """What half the strength costs of what the whole one does."""
-    halves = figures.found["half-kodak"]["rate_distortion"]["summaries"]
+    halves = figures.found["kodak-half"]["rate_distortion"]["summaries"]
     rows = []
     for whole, weaker in zip(figures.summaries, halves, strict=True):
         full, least = (whole["psnr"][version]["value"] for version in SHOWN)
@@ -154,13 +151,41 @@ def peers(figures: Figures) -> str:
     return ", ".join(f"{found[name]:+.1f} % against {name}" for name in PEERS if name in found) + ".\n"
 
 
-def classification(figures: Figures, measured_by: str = "imagenet") -> str:
+def efforts(figures: Figures) -> str:
+    """What the search of the default effort changes, against none."""
+    least = figures.found["kodak-effort-0"]["rate_distortion"]["summaries"]
+    rows = []
+    for usual, least_ in zip(figures.summaries, least, strict=True):
+        pair = (least_, usual)
+        cells = [str(usual["quality"]), *(f"{row['bpp']['value']:.3f}" for row in pair)]
+        cells += [f"{row['psnr'][version]['value']:.2f}" for version in SHOWN for row in pair]
+        rows.append([*cells, *(f"{row['encode_seconds']:.2f}" for row in pair)])
+    measures = ("bpp", "PSNR full", "PSNR protected", "encode, s")
+    return table(("quality", *(f"{what}{more}" for what in measures for more in (" at effort 0", ""))), rows)
+
+
+def classification(figures: Figures) -> str:
+    return _accuracies(figures.zero_shot)
+
+
+def kinds(figures: Figures) -> str:
+    """Right answers among kinds."""
+    found = figures.found["imagenet"]["classification"]["kinds"]
+    among = f"among {len(found['names'])} kinds, chance {100 * found['chance']:.0f} %"
+    return _accuracies(found["zero_shot"], among)
+
+
+def _accuracies(found: list[Row], among: str = "") -> str:
+    """Top-1 by version and model, after how many pictures they are of."""
+    models = list(dict.fromkeys(row["model"] for row in found))
     rows: dict[str, list[str]] = {}
-    for row in figures.found[measured_by]["classification"]["zero_shot"]:  # one model after the other
+    for row in found:  # one model after the other
         kept = "" if row["version"] == "original" else f" ({percent(row['kept'])})"
         cells = rows.setdefault(row["version"], [row["version"]])
         cells += [f"{row['top1']['value']:.3f}{kept}", percent(row["attack_success"])]
-    return table(["version", *(cell for model in figures.models for cell in (model, "ASR"))], rows.values())
+    pictures = " ".join(f"{found[0]['pictures']} pictures {among}".split())
+    whole = table(["version", *(cell for model in models for cell in (model, "ASR"))], rows.values())
+    return f"{pictures}.\n\n{whole}"
 
 
 def small(figures: Figures) -> str:
@@ -199,110 +224,91 @@ def retrieval(figures: Figures) -> str:
 
 
 def attacks(figures: Figures) -> str:
+    found = figures.found["attacks"]["attacks"]["outcomes"]
     rows: dict[str, list[str]] = {}
-    for row in figures.found["attacks"]["attacks"]["outcomes"]:
+    for row in found:
         cells = rows.setdefault(row["attack"], [row["attack"]])
         cells += [f"{row[key]['value']:.3f}" for key in ("original", "protected")]
         cells.append(share(row["remaining"]))
-    columns = [cell for model in figures.models for cell in (f"{model} original", "protected", "drop that remains")]
-    return table(["attack", *columns], rows.values())
+    models = dict.fromkeys(row["model"] for row in found)
+    columns = [cell for model in models for cell in (f"{model} original", "protected", "drop that remains")]
+    return f"{found[0]['pictures']} pictures.\n\n{table(['attack', *columns], rows.values())}"
 
 
-def agreement(figures: Figures, measured_by: str = "large") -> str:
+def agreement(figures: Figures) -> str:
+    found = figures.found["large"]["agreement"]
     rows: dict[str, list[str]] = {}
     places: dict[str, None] = {}
-    for row in figures.found[measured_by]["agreement"]:
-        if row["version"] in SHOWN:
+    for row in found:
+        if row["version"] != "machine":  # which has the full version's purpose
             places[f"{row['model']}, {row['side']} px"] = None
             rows.setdefault(row["version"], [row["version"]]).append(share(row["agreement"]))
-    return table(["version", *places], rows.values())
-
-
-def hardened_sizes(figures: Figures) -> str:
-    """What hardened files cost, beside ordinary ones, and what the protected picture in them is like."""
-
-    def row(pictures: str, hardened: Row, ordinary: Row, psnr: Row) -> list[str]:
-        bpp, usual = hardened["bpp"]["value"], ordinary["bpp"]["value"]
-        cells = [pictures, str(hardened["quality"]), f"{bpp:.3f}", f"{100 * (bpp / usual - 1):+.0f} %"]
-        return [*cells, *(f"{psnr[version]['value']:.2f}" for version in SHOWN)]
-
-    usual = {summary["quality"]: summary for summary in figures.summaries}
-    kodak = figures.found["hardened-kodak"]["rate_distortion"]["summaries"]
-    rows = [row("Kodak", summary, usual[summary["quality"]], summary["psnr"]) for summary in kodak]
-    small = figures.classified("hardened-imagenet")
-    psnr = {version: small[version]["psnr"] for version in SHOWN}
-    rows.append(row("ImageNet, 227 px", small["full"], figures.classified("imagenet")["full"], psnr))
-    columns = ("pictures", "quality", "bpp", "against ordinary files", *(f"PSNR {version}" for version in SHOWN))
-    return table(columns, rows)
+    return f"{found[0]['pictures']} pictures.\n\n{table(['version', *places], rows.values())}"
 
 
 def measured(figures: Figures) -> Row:
     """What the card tells of all that."""
-    by_quality = [
-        {
-            "quality": row["quality"],
-            "bpp": round(row["bpp"]["value"], 3),
-            **{f"psnr_{version}": round(row["psnr"][version]["value"], 2) for version in SHOWN},
-            **{f"ms_ssim_{version}": round(row["ms_ssim"][version]["value"], 4) for version in SHOWN},
-        }
-        for row in figures.summaries
-    ]
-    top1: Row = {model: {} for model in figures.models}
-    for row in figures.zero_shot:
-        top1[row["model"]][row["version"]] = round(row["top1"]["value"], 3)
-    return {
-        "weights_hash": figures.weights,
-        "kodak": {
+    told: Row = {"weights_hash": figures.weights}
+    if "kodak" in figures.found:
+        by_quality = [
+            {
+                "quality": row["quality"],
+                "bpp": round(row["bpp"]["value"], 3),
+                **{f"psnr_{version}": round(row["psnr"][version]["value"], 2) for version in SHOWN},
+                **{f"ms_ssim_{version}": round(row["ms_ssim"][version]["value"], 4) for version in SHOWN},
+            }
+            for row in figures.summaries
+        ]
+        told["kodak"] = {
             "command": COMMANDS["kodak"],
             "pictures": figures.summaries[0]["pictures"],
             "by_quality": by_quality,
             "bd_rate_percent": {row["anchor"]: round(row["percent"]["value"], 1) for row in figures.bd},
-        },
-        "machine_version_top1": {
+        }
+    if "machine" in figures.found:
+        gain = figures.found["machine"]["classification"]["machine"][0]
+        told["machine_version_top1"] = {
             "command": COMMANDS["machine"],
-            **{version: round(figures.machine[0][version]["value"], 3) for version in ("full", "machine")},
-        },
-        "imagenet_val_zero_shot_top1": {
+            **{version: round(gain[version]["value"], 3) for version in ("full", "machine")},
+        }
+    if "imagenet" in figures.found:
+        top1: Row = {}
+        for row in figures.zero_shot:
+            top1.setdefault(row["model"], {})[row["version"]] = round(row["top1"]["value"], 3)
+        told["imagenet_val_zero_shot_top1"] = {
             "command": COMMANDS["imagenet"],
             "quality": figures.zero_shot[-1]["quality"],
             "pictures": figures.zero_shot[0]["pictures"],
             **top1,
-        },
-        "hardened_files": {
-            "command": COMMANDS["hardened-imagenet"],
-            **{
-                row["model"]: round(row["top1"]["value"], 3)
-                for row in figures.found["hardened-imagenet"]["classification"]["zero_shot"]
-                if row["version"] == "forced"
-            },
-        },
-    }
+        }
+    return told
 
 
-PARTS: dict[str, Callable[[Figures], str]] = {
-    "rates": rates,
-    "half": half,
-    "bd-rates": bd_rates,
-    "peers": peers,
-    "classification": classification,
-    "small": small,
-    "machine": machine,
-    "retrieval": retrieval,
-    "attacks": attacks,
-    "agreement": agreement,
-    "hardened-sizes": hardened_sizes,
-    "hardened-classification": partial(classification, measured_by="hardened-imagenet"),
-    "hardened-agreement": partial(agreement, measured_by="hardened-large"),
+PARTS: dict[str, tuple[tuple[str, ...], Callable[[Figures], str]]] = {  # by name, the commands that each needs
+    "rates": (("kodak",), rates),
+    "efforts": (("kodak", "kodak-effort-0"), efforts),
+    "half": (("kodak", "kodak-half"), half),
+    "bd-rates": (("kodak",), bd_rates),
+    "peers": (("kodak",), peers),
+    "classification": (("imagenet",), classification),
+    "kinds": (("imagenet",), kinds),
+    "small": (("machine", "imagenet"), small),
+    "machine": (("machine", "imagenet"), machine),
+    "retrieval": (("retrieval",), retrieval),
+    "attacks": (("attacks",), attacks),
+    "agreement": (("large",), agreement),
 }
 
 
 def renewed(page: str, figures: Figures) -> str:
-    """A page with the figures of all its parts. InputError for a part that nobody knows."""
+    """A page with the figures of all its parts, where they are measured. InputError for a part that nobody knows."""
 
     def write(found: re.Match[str]) -> str:
         if found[2] not in PARTS:
             raise InputError(f"there are no figures called {found[2]!r}", hint=f"known: {', '.join(PARTS)}")
-        return found[1] + PARTS[found[2]](figures) + found[3]
+        needed, write_part = PARTS[found[2]]
+        is_there = figures.found.keys() >= set(needed)
+        return found[1] + (write_part(figures) if is_there else NOT_MEASURED) + found[3]
 
     return WEIGHTS.sub(figures.weights, PART.sub(write, page))
 

@@ -41,7 +41,7 @@ def to_json(results: Results) -> str:
     rate_distortion: summaries, pictures, peers, bd_rates, notes.
     classification: versions (bpp and PSNR), zero_shot (a row for each vision-language model, version and quality),
         unseen (the same for plain classifiers), machine (full against machine version: model, quality, bpp, full,
-        machine, gain).
+        machine, gain), kinds (null, or names, chance and zero_shot, of the pictures whose class has a kind).
     retrieval: versions, retrieval.
     attacks: attacks {name: what it does}, outcomes [{task, model, quality, attack, pictures, original, protected, drop,
         remaining}], task being classification, image_to_text or text_to_image.

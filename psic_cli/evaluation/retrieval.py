@@ -73,7 +73,10 @@ def retrieve(
     def row(version: str, quality: int | None, given: Ranks, original: Ranks, full: Ranks | None) -> Retrieval:
         return summarise(model, version, quality, given, owners, full)
 
-    return seeing.compare(views, model, qualities, lambda embeddings: rank(embeddings @ texts.T, owners), row)
+    def judge(embeddings: Tensor) -> Ranks:
+        return rank(embeddings @ texts.T, owners)
+
+    return seeing.compare(views, model, qualities, judge, row, lambda found: found.image_to_text["r1"].value)
 
 
 def under_attack(

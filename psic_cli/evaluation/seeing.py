@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psic_cli import zoo
+from psic_cli import codec, zoo
 from psic_cli.codec import Version
 from psic_cli.errors import UsageError
 from psic_cli.evaluation import coding
@@ -25,7 +25,10 @@ from psic_cli.evaluation.metrics import psnr
 from psic_cli.picture import Pixels
 
 ORIGINAL = "original"
-VERSIONS = (Version.PROTECTED, Version.FULL, Version.MACHINE, Version.FORCED)
+VERSIONS = (Version.PROTECTED, Version.FULL, Version.MACHINE)
+# The worst that a decoder without the key can do, whatever it asks the network for: shield strength, and machine
+KEYLESS = "keyless"
+ASKED: tuple[codec.Asked, ...] = ((0.0, 0.0), (0.5, 0.0), (0.0, 1.0), (0.5, 1.0), (1.0, 1.0))
 
 _BATCH_PIXELS = 1 << 22  # shown to a model at once: as many 12-megapixel pictures as memory holds are too many
 
@@ -44,11 +47,15 @@ class Seer(Protocol):
 
 
 class Shown(NamedTuple):
-    """What a model was shown: a version in a quality ("original" in none), after an attack."""
+    """What a model was shown: a version in a quality ("original" in none), after an attack.
+
+    asked: of the network without the key, in place of what the protected version asks.
+    """
 
     version: str
     quality: int | None = None
     attack: str = NONE
+    asked: codec.Asked | None = None
 
 
 AnySeer = TypeVar("AnySeer", bound=Seer)
@@ -100,15 +107,19 @@ class Experiment:
 
 
 def attacked_original(attack: Attack) -> Shown:
-    """What stands for the original under an attack: itself, where the attack is on the condition."""
-    return Shown(ORIGINAL, None, attack.name if attack.change else NONE)
+    """What stands for the original under an attack."""
+    return Shown(ORIGINAL, None, attack.name)
 
 
 def attacked_protected(attack: Attack, quality: int) -> Shown:
     """What stands for the protected version under an attack."""
-    if attack.strength == 0:  # which is what the forced version is
-        return Shown(Version.FORCED.value, quality)
     return Shown(Version.PROTECTED.value, quality, attack.name)
+
+
+def keyless(quality: int) -> list[Shown]:
+    """All that a decoder can make of a file without the key."""
+    protected = Version.PROTECTED.value
+    return [Shown(protected, quality), *(Shown(protected, quality, asked=asked) for asked in ASKED)]
 
 
 @torch.inference_mode()
@@ -131,10 +142,10 @@ def look(rgb: Pixels, experiment: Experiment) -> View:
             attacked_protected(attack, quality): attack for attack in experiment.attacks if attack.name != NONE
         }
         wanted |= {Shown(version.value, quality): None for version in VERSIONS}
+        wanted |= dict.fromkeys(keyless(quality))
 
         def version(shown: Shown, file: _File = file, wanted: dict[Shown, Attack | None] = wanted) -> Pixels:
-            attack = wanted[shown]
-            return _attacked(file.decoded(shown.version, attack), attack, picture)
+            return _attacked(file.decoded(shown.version, shown.asked), wanted[shown], picture)
 
         _see(embeddings, list(wanted), version, file.key, experiment)
     return View(embeddings, lost, bpp)
@@ -148,16 +159,15 @@ class _File:
         self._model, self._making = experiment.model, experiment.making
         self.key = {"picture": picture, "quality": quality, **coding.coding_key(self._model, self._making)}
         self._data: bytes | None = None
-        self._decoded: dict[tuple[str, float | None], Pixels] = {}
+        self._decoded: dict[tuple[str, codec.Asked | None], Pixels] = {}
 
-    def decoded(self, version: str, attack: Attack | None = None) -> Pixels:
-        """[H, W, 3] uint8, under the strength that an attack on the condition asks for."""
-        strength = None if attack is None or version == Version.FORCED.value else attack.strength
+    def decoded(self, version: str, asked: codec.Asked | None = None) -> Pixels:
+        """[H, W, 3] uint8. asked: see `Shown`."""
         if self._data is None:
             self._data = coding.encode(self._rgb, self._model, self._quality, self._making)
-        if (version, strength) not in self._decoded:
-            self._decoded[version, strength] = coding.decode(self._data, self._model, Version(version), strength)
-        return self._decoded[version, strength]
+        if (version, asked) not in self._decoded:
+            self._decoded[version, asked] = coding.decode(self._data, self._model, Version(version), asked)
+        return self._decoded[version, asked]
 
     def cost(self) -> tuple[float, dict[str, float]]:
         """Bits per pixel, and PSNR by version."""
@@ -224,7 +234,7 @@ def _seen_key(key: Mapping[str, object], name: str, experiment: Experiment) -> d
 
 
 def _label(shown: Shown) -> str:
-    return f"{shown.version} {shown.attack}"
+    return f"{shown.version} {shown.attack}" + (f" {shown.asked}" if shown.asked else "")
 
 
 def compare(
@@ -233,11 +243,13 @@ def compare(
     qualities: Sequence[int],
     judge: Callable[[Tensor], Judged],
     summarise: Callable[[str, int | None, Judged, Judged, Judged | None], Row],
+    readable: Callable[[Row], float],
 ) -> list[Row]:
-    """A row for the original, then one for each version in each quality.
+    """A row for the original, then one for each version in each quality, and one for the worst keyless decode.
 
     judge: embeddings [pictures, D] -> what a model makes of them. summarise: version, quality, what is made of it, of
-    the original, and of the full version, which is None where the version is no attack on anything.
+    the original, and of the full version, which is None where the version is no attack on anything. readable: how much
+    a model reads, by a row.
     """
     original = judge(views.embeddings(model, UNTOUCHED))
     rows = [summarise(ORIGINAL, None, original, original, None)]
@@ -248,6 +260,15 @@ def compare(
             summarise(version, quality, given, original, None if version == Version.FULL.value else full)
             for version, given in judged.items()
         ]
+        rows.append(
+            max(
+                (
+                    summarise(KEYLESS, quality, judge(views.embeddings(model, shown)), original, full)
+                    for shown in keyless(quality)
+                ),
+                key=readable,
+            )
+        )
     return rows
 
 

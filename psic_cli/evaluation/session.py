@@ -12,6 +12,7 @@ from psic_cli.evaluation import runs, shielding
 from psic_cli.evaluation.attacks import Attack
 from psic_cli.evaluation.cache import Cache
 from psic_cli.evaluation.coding import USUAL, Making
+from psic_cli.evaluation.kinds import Kinds
 from psic_cli.evaluation.peers import Peer
 from psic_cli.evaluation.report import Results
 from psic_cli.evaluation.robustness import AttackMatrix, AttackOutcome
@@ -26,7 +27,7 @@ Watching = Callable[[str, int], AbstractContextManager[runs.Watch]]
 class Questions:
     """What is measured, read and checked; a part that was not asked for is empty.
 
-    paths, folder: rate and quality, and along the curves of compared peers. labels, class_names: classification.
+    paths, folder: rate and quality, and along the curves of compared peers. labels, class_names, kinds: classification.
     captions: retrieval. unlabelled, unlabelled_classes, sides: agreement of labels.
     """
 
@@ -35,6 +36,7 @@ class Questions:
     compared: Sequence[Peer] = ()
     labels: Sequence[Labelled] = ()
     class_names: Sequence[str] | None = None
+    kinds: Kinds | None = None
     captions: Sequence[Captioned] = ()
     unlabelled: Sequence[Path] = ()
     unlabelled_classes: Sequence[str] = ()
@@ -73,7 +75,7 @@ def measure(questions: Questions, means: Means, results: Results, watching: Watc
         experiment = Experiment(model, means.qualities, seers, means.attacks, cache, making)
         with watching("classification", len(questions.labels)) as watch:
             results.classification, outcomes = shielding.measure_classification(
-                questions.labels, questions.class_names, experiment, watch
+                questions.labels, questions.class_names, experiment, watch, questions.kinds
             )
         _add(results, means.attacks, outcomes)
     if questions.captions:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor
 
 from psic_cli.evaluation import agreement, classification, retrieval, seeing
+from psic_cli.evaluation.kinds import CoarseMeaning, Kinds, kind_embeddings, tell_kinds
 from psic_cli.evaluation.metrics import Interval, average
 from psic_cli.evaluation.robustness import AttackOutcome
 from psic_cli.evaluation.runs import Watch, each
@@ -31,13 +33,14 @@ class VersionQuality:
 @dataclass(frozen=True)
 class Classification:
     """Classification of labelled pictures: zero-shot by each vision-language model, and by plain classifiers that the
-    shield was never made for (unseen).
+    shield was never made for (unseen). kinds: the same pictures by kinds in place of classes, if anybody asked.
     """
 
     versions: list[VersionQuality]
     zero_shot: list[classification.ZeroShot]
     unseen: list[classification.ZeroShot]
     machine: list[classification.MachineGain]
+    kinds: CoarseMeaning | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,14 @@ def measure_classification(
     class_names: Sequence[str] | None,
     experiment: seeing.Experiment,
     watch: Watch | None = None,
+    asked_kinds: Kinds | None = None,
 ) -> tuple[Classification, list[AttackOutcome]]:
-    """What each model takes each version of labelled pictures for. class_names: for models that bring no classes."""
+    """What each model takes each version of labelled pictures for. class_names: for models that bring no classes.
+
+    asked_kinds: what vision-language models are asked besides.
+    """
     classes = _classes(experiment, class_names)
+    texts = {} if asked_kinds is None else _kinds(experiment, asked_kinds)
     for name, embedded in classes.items():
         classification.check_classes([label.class_index for label in labels], embedded, name)
     views = _look([label.path for label in labels], experiment, watch)
@@ -68,6 +76,8 @@ def measure_classification(
         rows += classification.classify(views, name, classes[name], truth, qualities)
         result.machine.extend(classification.machine_gains(views, name, classes[name], truth, qualities))
         attacked += classification.under_attack(views, name, classes[name], truth, qualities, experiment.attacks)
+    if asked_kinds is not None:
+        result = replace(result, kinds=tell_kinds(views, texts, truth, asked_kinds, qualities))
     return result, attacked
 
 
@@ -123,6 +133,12 @@ def measure_agreement(
 
 def _classes(experiment: seeing.Experiment, names: Sequence[str] | None) -> dict[str, Tensor]:
     return {name: classification.class_embeddings(seer, names) for name, seer in experiment.seers.items()}
+
+
+def _kinds(experiment: seeing.Experiment, asked: Kinds) -> dict[str, Tensor]:
+    """By model, those without a text tower left out."""
+    readers = {n: cast(VisionLanguageModel, s) for n, s in experiment.seers.items() if not isinstance(s, Classifier)}
+    return {name: kind_embeddings(vlp, asked) for name, vlp in readers.items()}
 
 
 def _look(paths: Sequence[Path], experiment: seeing.Experiment, watch: Watch | None) -> seeing.Views:

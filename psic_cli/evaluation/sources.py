@@ -66,7 +66,7 @@ def read_labels(path: Path) -> list[Labelled]:
 
     InputError for missing columns, numbers that are none, no rows, and pictures that do not exist.
     """
-    reader = csv.DictReader(io.StringIO(_text(path)))
+    reader = csv.DictReader(io.StringIO(read_text(path)))
     if not set(LABEL_COLUMNS) <= set(reader.fieldnames or ()):
         raise InputError(f"{name_of(path)} needs the columns {' and '.join(LABEL_COLUMNS)}")
     labels = []
@@ -88,12 +88,12 @@ def read_labels(path: Path) -> list[Labelled]:
 def read_class_names(labels: Path) -> list[str] | None:
     """The lines of classes.txt beside a file of labels, one class each; None if there is no such file."""
     path = labels.parent / "classes.txt"
-    return [line.strip() for line in _text(path).splitlines()] if path.is_file() else None
+    return [line.strip() for line in read_text(path).splitlines()] if path.is_file() else None
 
 
 def read_lines(path: Path, least: int = 1) -> list[str]:
     """The lines of a text file, each once, without the empty ones. InputError if there are fewer than `least`."""
-    lines = list(dict.fromkeys(line.strip() for line in _text(path).splitlines() if line.strip()))
+    lines = list(dict.fromkeys(line.strip() for line in read_text(path).splitlines() if line.strip()))
     if len(lines) < least:
         raise InputError(f"{name_of(path)} has {len(lines)} lines with text, it needs {least} or more")
     return lines
@@ -105,7 +105,7 @@ def read_captions(path: Path, split: str) -> list[Captioned]:
     InputError for lines of another form, an unknown or empty split, and pictures that do not exist.
     """
     rows, splits = [], set()
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -127,7 +127,8 @@ def read_captions(path: Path, split: str) -> list[Captioned]:
     return rows
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A file in UTF-8. InputError for one that cannot be read, or that is no text."""
     try:
         return read_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -57,6 +57,12 @@ def _tables(results: Results) -> list[Table]:
         for kind, found in (("Zero-shot", results.classification.zero_shot), ("Unseen", results.classification.unseen)):
             for model, rows in _by_model(found).items():
                 tables.append(_accuracy(f"{kind} classification by {model}, {rows[0].pictures} pictures", rows))
+        if kinds := results.classification.kinds:
+            for model, rows in _by_model(kinds.zero_shot).items():
+                title = (
+                    f"{len(kinds.names)} kinds told by {model}, chance {kinds.chance:.0%}, {rows[0].pictures} pictures"
+                )
+                tables.append(_accuracy(title, rows))
         tables.append(_machine(results.classification.machine))
     if results.retrieval:
         tables.append(_versions("Pictures of the retrieval", results.retrieval.versions))

@@ -23,7 +23,7 @@ from PIL import Image
 from psic_cli.picture import Pixels
 
 # Names of colours: each version has one on every page, in bars, charts and labels alike (page.css).
-TONES = ("original", "full", "protected", "machine", "forced")
+TONES = ("original", "full", "protected", "machine", "keyless")
 
 LONGEST_SIDE = 1024  # pixels of a picture in a page: sharp on a phone and in a column, some 150 kB
 

@@ -30,6 +30,7 @@ from psic_cli.pages.readability import (
     agreement_section,
     attacks_section,
     classification_section,
+    kinds_section,
     machine_section,
     read_rows,
     retrieval_section,
@@ -45,6 +46,7 @@ def page(results: Results, pictures: Sequence[ShownPicture] = ()) -> bytes:
     sections = [
         rates_section(results),
         classification_section(results),
+        kinds_section(results),
         attacks_section(results),
         machine_section(results),
         agreement_section(results),
@@ -96,7 +98,7 @@ def _tiles(results: Results) -> list[Tile]:
             tiles.append(
                 Tile(f"File size against {name}", f"{number(p['value'], 0)} %", f"{interval} %, at equal PSNR")
             )
-    rows = [row for row in read_rows(results) if row["version"] in ("protected", "forced") and row["kept"]]
+    rows = [row for row in read_rows(results) if row["version"] in ("protected", "keyless") and row["kept"]]
     if rows:
         usual = usual_quality(row["quality"] for row in rows)
         for model in unique(row["model"] for row in rows)[:_TILES_OF_MODELS]:

@@ -60,9 +60,25 @@ def classification_section(results: Results) -> Section | None:
         "readability",
         "What models read",
         f"Top-1 accuracy on {plural(rows[0]['pictures'], 'labelled picture')} at quality {quality}. Protected is what "
-        "anybody decodes, forced what somebody without the key gets who asks for the full version.",
+        "anybody decodes, keyless the worst of all that a decoder without the key can ask for.",
         grid(cards, close=True) + folded("All versions, qualities and figures", Markup("").join(whole)),
     )
+
+
+def kinds_section(results: Results) -> Section | None:
+    """Whether models still tell the kind, where they are asked for kinds in place of classes."""
+    data = (results.get("classification") or {}).get("kinds")
+    if not data:
+        return None
+    rows, names = data["zero_shot"], data["names"]
+    quality, models = _quality(rows), unique(row["model"] for row in rows)
+    cards = [card(m, bars([_read_bar(row) for row in _in_order(_of(rows, m, quality))])) for m in models]
+    lead = (
+        f"Top-1 accuracy among {len(names)} kinds ({', '.join(names)}) on {plural(rows[0]['pictures'], 'picture')} at "
+        f"quality {quality}. A guess is right in {percent(data['chance'])}."
+    )
+    whole = Markup("").join(_model_table(rows, model) for model in models)
+    return Section("kinds", "Coarse meaning", lead, grid(cards, close=True) + folded("All figures", whole))
 
 
 def attacks_section(results: Results) -> Section | None:
@@ -273,9 +289,9 @@ def _machine_chart(rows: Sequence[Results], model: str, bpp: dict[int, float]) -
                 if row["version"] == version and row["quality"] in bpp
             ],
             version,
-            shown=version != "forced",
+            shown=version != "keyless",
         )
-        for version in ("full", "machine", "protected", "forced")
+        for version in ("full", "machine", "protected", "keyless")
     ]
     original = [Point(0, row["top1"]["value"], "original") for row in own if row["version"] == "original"]
     series.append(Series("original", original, "original", 1, level=True))
@@ -283,7 +299,7 @@ def _machine_chart(rows: Sequence[Results], model: str, bpp: dict[int, float]) -
 
 
 def _size(rows: Sequence[Results], side: int | None) -> Markup:
-    chosen = [row for row in rows if row["side"] == side and row["version"] != "forced"]
+    chosen = [row for row in rows if row["side"] == side and row["version"] != "keyless"]
     if not chosen:
         return Markup("")
     heading = f"{_side(side)}, {plural(chosen[0]['pictures'], 'picture')}"

@@ -7,5 +7,13 @@ from importlib import resources
 @lru_cache(maxsize=1)
 def imagenet_classes() -> tuple[str, ...]:
     """In the usual order, each with its synonyms after commas: "tench, Tinca tinca"."""
-    text = resources.files(__package__).joinpath("imagenet_classes.txt").read_text(encoding="utf-8")
-    return tuple(text.splitlines())
+    return tuple(_text("imagenet_classes.txt").splitlines())
+
+
+def imagenet_kinds() -> str:
+    """Ten kinds of classes, such as dog and vehicle, in the form that evaluation/kinds.py reads."""
+    return _text("imagenet_kinds.txt")
+
+
+def _text(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

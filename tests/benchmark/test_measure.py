@@ -16,6 +16,7 @@ from psic_cli.benchmark.processes import CommandFailed, Spent, TookTooLong
 from psic_cli.benchmark.results import Lap, Results, Skipped, spread, timing
 from psic_cli.errors import UsageError
 from psic_cli.evaluation import peers
+from psic_cli.search.effort import DEFAULT_EFFORT
 
 
 @pytest.fixture
@@ -57,9 +58,9 @@ def test_codecs_take_turns_and_what_takes_too_long_is_not_tried_again(setup, mon
     for kind in (PsicCodec, PillowCodec):
         monkeypatch.setattr(kind, "encode", noting(kind.encode))
     first = bench.one_size(made_picture(0.002))
-    assert calls[-4:] == ["psic", "jpeg"] * 2
-    assert [row.name for row in first.rows] == ["psic", "psic-protected", "jpeg"]
-    own, protected, jpeg = first.rows
+    assert calls[-8:] == ["psic", "psic-effort-0", "psic-effort-1", "jpeg"] * 2
+    assert [row.name for row in first.rows] == ["psic", "psic-protected", "psic-effort-0", "psic-effort-1", "jpeg"]
+    own, protected, *_, jpeg = first.rows
     assert own.encode is not None
     assert dataclasses.astuple(own.encode.ratio) == (1.0, 1.0, 1.0)
     assert (protected.encode, protected.encode_peak_bytes, protected.bpp) == (None, None, own.bpp)
@@ -69,13 +70,13 @@ def test_codecs_take_turns_and_what_takes_too_long_is_not_tried_again(setup, mon
     assert len(steps) == 2 * bench.steps_per_size
 
     results = Results({"processor": "x", "cores": 1, "threads": 1, "picture": "y"}, sizes=[first], skipped=skipped)
-    assert json.loads(report.to_json(results))["sizes"][0]["rows"][2]["name"] == "jpeg"
+    assert json.loads(report.to_json(results))["sizes"][0]["rows"][4]["name"] == "jpeg"
     text = report.to_text(results)
     assert "left out: webp at 55 x 37: takes longer than 60 s" in text
     assert all(len(line) <= 120 for line in text.splitlines())
 
 
-def test_psic_is_decoded_in_full_and_protected(setup, monkeypatch):
+def test_psic_is_encoded_at_several_efforts_and_decoded_in_full_and_protected(setup, monkeypatch):
     commands: list[list[str]] = []
 
     def spend(command, threads, limit_seconds=0.0):
@@ -85,10 +86,13 @@ def test_psic_is_decoded_in_full_and_protected(setup, monkeypatch):
     monkeypatch.setattr(measure, "measure", spend)
     bench = measure.Bench(dataclasses.replace(setup, peers=[]))
     rgb = made_picture(0.002)
-    assert len(bench.one_size(rgb).rows) == 2
+    assert len(bench.one_size(rgb).rows) == 4
     steps = [(command[2], "--condition" in command) for command in commands]
-    assert steps == [("encode", True), ("decode", True), ("decode", False)]
-    data = bench.psic.encode(rgb)
+    assert steps == [("encode", True), ("decode", True), ("decode", False)] + 2 * [("encode", True), ("decode", True)]
+    efforts = [command[command.index("--effort") + 1] for command in commands if command[2] == "encode"]
+    assert efforts == [str(DEFAULT_EFFORT), "0", "1"]
+    data, least = bench.psic.encode(rgb), bench.own["psic-effort-0"].encode(rgb)
+    assert (bench.protected.decode(least) != bench.protected.decode(data)).any()
     expected = [codec.decode(data, bytes(32), version=v).rgb for v in (codec.Version.FULL, codec.Version.PROTECTED)]
     for contender, decoded in zip((bench.psic, bench.protected), expected, strict=True):
         assert (contender.decode(data) == decoded).all()

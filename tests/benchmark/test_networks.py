@@ -65,7 +65,7 @@ def test_costs_are_counted_as_the_layers_say():
 
 def test_psic_stays_within_its_budget():
     model = zoo.load(zoo.DEFAULT_MODEL, device="cpu")
-    cost = count_cost(PsicCodec(model, 50), model.network)
-    assert 1 < cost.encode_kmac <= 80
-    assert 1 < cost.decode_kmac <= 80
+    cost = count_cost(PsicCodec(model, 50, effort=0), model.network)
+    assert 1 < cost.encode_kmac <= 60
+    assert 1 < cost.decode_kmac <= 20
     assert cost.parameters <= 12e6

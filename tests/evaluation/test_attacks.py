@@ -53,10 +53,6 @@ def test_a_crop_is_a_part_of_the_picture():
     assert (windows == crop).all((3, 4, 5)).any()
 
 
-def test_attacks_on_the_condition_leave_pixels_alone():
-    assert np.array_equal(apply(ATTACKS["forced"], picture(3), SEED), picture(3))
-
-
 def test_attacks_are_found_by_name_after_none_at_all_and_each_once():
     assert [attack.name for attack in find_attacks("blur, jpeg75,blur")] == [NONE, "blur", "jpeg75"]
     assert [attack.name for attack in find_attacks("all")] == list(ATTACKS)

@@ -167,9 +167,7 @@ def test_the_card_tells_what_the_shield_was_trained_against(surrogates, model, e
 def three_files():
     """One misread, one partly, one still read."""
     return [
-        Audited(
-            f"{p}.png", 6, 4, "tiny", "ab" * 8, 50, False, 0.5, {"protected": 30.0}, (read(p, captions=["caption 3"]),)
-        )
+        Audited(f"{p}.png", 6, 4, "tiny", "ab" * 8, 50, 0.5, {"protected": 30.0}, (read(p, captions=["caption 3"]),))
         for p in (9, 4, 3)
     ]
 

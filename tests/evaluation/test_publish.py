@@ -10,10 +10,10 @@ import pytest
 from psic_cli import zoo
 from psic_cli.errors import InputError
 from psic_cli.evaluation import publish
-from psic_cli.evaluation.publish import COMMANDS, MODEL, PAGES, PART, PARTS, WEIGHTS
+from psic_cli.evaluation.publish import COMMANDS, MODEL, NOT_MEASURED, PAGES, PART, PARTS, WEIGHTS
 
 ROOT = Path(__file__).parents[2]
-VERSIONS = ("protected", "full", "machine", "forced")
+VERSIONS = ("protected", "full", "machine", "keyless")
 
 
 def interval(value: float) -> dict[str, float]:
@@ -25,7 +25,14 @@ def measured_files(folder: Path, weights: str) -> None:
     about = {"weights_hash": weights}
     contents: dict[str, dict[str, Any]]
     both = {"full": interval(32.5), "protected": interval(31.25)}
-    summary = {"quality": 50, "pictures": 24, "bpp": interval(0.456), "psnr": both, "ms_ssim": both}
+    summary = {
+        "quality": 50,
+        "pictures": 24,
+        "bpp": interval(0.456),
+        "psnr": both,
+        "ms_ssim": both,
+        "encode_seconds": 2.5,
+    }
     bd = [{"anchor": name, "percent": interval(-50.2), "low_db": 28.1, "high_db": 35.0} for name in ("jpeg", "other")]
     zero_shot = [
         {
@@ -47,9 +54,9 @@ def measured_files(folder: Path, weights: str) -> None:
     }
     sizes = [
         {"version": version, "quality": 50, "bpp": interval(1.4), "psnr": interval(psnr)}
-        for version, psnr in (("protected", 30.25), ("full", 33.5), ("machine", 32.0), ("forced", 31.0))
+        for version, psnr in (("protected", 30.25), ("full", 33.5), ("machine", 32.0))
     ]
-    harder = [{**row, "bpp": interval(1.75)} for row in sizes]
+    asked = {"names": ["dog", "cat"], "chance": 0.5, "zero_shot": [{**row, "pictures": 300} for row in zero_shot]}
     recall = {"r1": interval(0.3), "r5": interval(0.6)}
     pairs: dict[str, Any] = {
         "model": "witness:lite0",
@@ -60,26 +67,28 @@ def measured_files(folder: Path, weights: str) -> None:
     pairs |= {"attack_success_image_to_text": None, "attack_success_text_to_image": interval(0.9)}
     outcome: dict[str, Any] = {
         "attack": "jpeg75",
+        "model": "witness:lite0",
+        "pictures": 500,
         "original": interval(0.6),
         "protected": interval(0.1),
         "remaining": interval(0.87),
     }
     same = [
-        {"model": "witness:lite0", "side": side, "version": version, "agreement": interval(0.04)}
+        {"model": "witness:lite0", "pictures": 64, "side": side, "version": version, "agreement": interval(0.04)}
         for side in (256, 1280)
         for version in VERSIONS
     ]
     contents = {
         "kodak": {"rate_distortion": {"summaries": [summary], "bd_rates": bd}},
-        "imagenet": {"classification": {"versions": sizes, "zero_shot": zero_shot, "machine": [gain]}},
+        "imagenet": {"classification": {"versions": sizes, "zero_shot": zero_shot, "machine": [gain], "kinds": asked}},
         "machine": {"classification": {"versions": sizes, "machine": [{**gain, "quality": 1}]}},
         "retrieval": {"retrieval": {"retrieval": [pairs]}},
-        "attacks": {"attacks": {"outcomes": [outcome, {**outcome, "remaining": None}]}},
+        "attacks": {"attacks": {"outcomes": [outcome, {**outcome, "model": "witness:lite2", "remaining": None}]}},
         "large": {"agreement": same},
-        "half-kodak": {"rate_distortion": {"summaries": [{**summary, "psnr": {**both, "protected": interval(32.0)}}]}},
-        "hardened-kodak": {"rate_distortion": {"summaries": [{**summary, "bpp": interval(0.57)}], "bd_rates": []}},
-        "hardened-imagenet": {"classification": {"versions": harder, "zero_shot": zero_shot, "machine": [gain]}},
-        "hardened-large": {"agreement": same},
+        "kodak-effort-0": {
+            "rate_distortion": {"summaries": [{**summary, "bpp": interval(0.5), "encode_seconds": 0.25}]}
+        },
+        "kodak-half": {"rate_distortion": {"summaries": [{**summary, "psnr": {**both, "protected": interval(32.0)}}]}},
     }
     for name, content in contents.items():
         (folder / f"{name}.json").write_text(json.dumps({"about": about, **content}), "utf-8")
@@ -114,8 +123,9 @@ def test_every_figure_lands_in_its_place_and_nothing_else_changes(checkout):
         "| jpeg75 | 0.600 | 0.100 | 87 % (77..97) | 0.600 | 0.100 | - |",
         "| version | witness:lite0, 256 px | witness:lite0, 1280 px |",
         "| full | 4 % (-6..14) | 4 % (-6..14) |",
-        "| Kodak | 50 | 0.570 | +25 % | 32.50 | 31.25 |",
-        "| ImageNet, 227 px | 50 | 1.750 | +25 % | 33.50 | 30.25 |",
+        "| 50 | 0.500 | 0.456 | 32.50 | 32.50 | 31.25 | 31.25 | 0.25 | 2.50 |",
+        "\n300 pictures among 2 kinds, chance 50 %.\n\n| version | witness:lite0 | ASR | witness:lite2 | ASR |",
+        "| keyless | 0.500 (75 %) | 25 % | 0.500 (75 %) | 25 % |",
     ):
         assert line in results
     assert "\n-50.2 % against jpeg.\n" in readme
@@ -124,8 +134,7 @@ def test_every_figure_lands_in_its_place_and_nothing_else_changes(checkout):
         assert others[0] == others[1]
     card = json.loads((MODEL / zoo.CARD_FILE).read_text("utf-8"))
     assert card["measured"]["kodak"]["by_quality"][0]["psnr_protected"] == 31.25
-    assert card["measured"]["imagenet_val_zero_shot_top1"]["witness:lite2"]["forced"] == 0.5
-    assert card["measured"]["hardened_files"]["witness:lite2"] == 0.5
+    assert card["measured"]["imagenet_val_zero_shot_top1"]["witness:lite2"]["keyless"] == 0.5
     assert card["training"] == json.loads((ROOT / MODEL / zoo.CARD_FILE).read_text("utf-8"))["training"]
 
 
@@ -137,13 +146,27 @@ def test_figures_of_other_weights_are_not_published(checkout):
     assert PAGES[0].read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"about": {}}'])
-def test_a_file_that_is_missing_or_something_else_is_named_with_the_command_that_makes_it(checkout, content):
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"about": {}}'])
+def test_a_file_that_is_something_else_is_named_with_the_command_that_makes_it(checkout, content):
     path = checkout / "results" / "large.json"
-    path.unlink() if content is None else path.write_text(content, "utf-8")
+    path.write_text(content, "utf-8")
     with pytest.raises(InputError, match=r"large\.json: not results") as raised:
         publish.main(["results"])
     assert raised.value.hint == f"{COMMANDS['large']} -o large.json"
+
+
+def test_what_is_missing_is_not_measured_and_no_old_figure_stays(checkout):
+    publish.main(["results"])
+    (checkout / "results" / "imagenet.json").unlink()
+    publish.main(["results"])
+    parts = {match[2]: match[0].split("\n", 1)[1] for page in PAGES for match in PART.finditer(page.read_text("utf-8"))}
+    missing = {"classification", "kinds", "small", "machine"}
+    assert {name for name, text in parts.items() if text.startswith(NOT_MEASURED)} == missing
+    assert "imagenet_val_zero_shot_top1" not in json.loads((MODEL / zoo.CARD_FILE).read_text("utf-8"))["measured"]
+    for name in COMMANDS:
+        (checkout / "results" / f"{name}.json").unlink(missing_ok=True)
+    with pytest.raises(InputError, match="there are no results in results"):
+        publish.main(["results"])
 
 
 def test_a_place_for_unknown_figures_is_an_error(checkout):

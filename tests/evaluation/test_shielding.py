@@ -23,14 +23,14 @@ def test_classification_of_the_original_and_of_all_versions(coloured, tiny_model
     names = sources.read_class_names(coloured / "labels.csv")
     result, attacked = shielding.measure_classification(labels, names, experiment(tiny_model, colour_model))
     by_version = {row.version: row for row in result.zero_shot}
-    assert list(by_version) == ["original", "protected", "full", "machine", "forced"]
+    assert list(by_version) == ["original", "protected", "full", "machine", "keyless"]
     assert by_version["original"].top1.value == known(by_version["original"].kept).value == 1
     assert by_version["full"].top1.value == 1  # a block transform keeps the mean colour
     assert by_version["full"].attack_success is None
     assert known(by_version["protected"].attack_success).value == pytest.approx(1 - by_version["protected"].top1.value)
-    assert [row.version for row in result.versions] == ["protected", "full", "machine", "forced"]
+    assert [row.version for row in result.versions] == ["protected", "full", "machine"]
     quality = {row.version: row.psnr.value for row in result.versions}
-    assert quality["forced"] < quality["full"]
+    assert quality["protected"] < quality["full"]
     assert not attacked
     assert not result.unseen
 
@@ -47,34 +47,57 @@ def test_the_machine_version_stands_beside_the_full_one_with_its_bytes(coloured,
 
 def test_attacks_are_measured_on_the_original_too(coloured, tiny_model, colour_model):
     labels = sources.read_labels(coloured / "labels.csv")
-    asked = experiment(tiny_model, colour_model, attack_names="jpeg30,crop,forced,interpolated50")
+    asked = experiment(tiny_model, colour_model, attack_names="jpeg30,crop")
     result, outcomes = shielding.measure_classification(labels, CLASSES, asked)
     by_attack = {row.attack: row for row in outcomes}
-    assert list(by_attack) == ["none", "jpeg30", "crop", "forced", "interpolated50"]
+    assert list(by_attack) == ["none", "jpeg30", "crop"]
     by_version = {row.version: row for row in result.zero_shot}
     assert by_attack["none"].original == by_version["original"].top1
     assert by_attack["none"].protected == by_version["protected"].top1
-    assert by_attack["forced"].protected == by_version["forced"].top1
-    assert by_attack["forced"].original == by_attack["none"].original  # nothing was done to the original
     for row in outcomes:
         assert row.drop.value == pytest.approx(row.original.value - row.protected.value)
 
     captioned = sources.read_captions(coloured / "captions.jsonl", "test")
     found, outcomes = shielding.measure_retrieval(captioned, asked, {"colours": colour_model})
-    assert [row.task for row in outcomes] == ["image_to_text"] * 5 + ["text_to_image"] * 5
+    assert [row.task for row in outcomes] == ["image_to_text"] * 3 + ["text_to_image"] * 3
     assert outcomes[0].protected == found.retrieval[1].image_to_text["r1"]
-    assert outcomes[5].protected == found.retrieval[1].text_to_image["r1"]
+    assert outcomes[3].protected == found.retrieval[1].text_to_image["r1"]
 
 
-def test_a_condition_between_is_what_a_file_of_that_strength_gives(tiny_model):
+def test_keyless_is_the_best_that_any_condition_makes_of_the_public_part(tiny_model, monkeypatch):
+    """A model that reads a picture the better, the less shield was asked for."""
     from psic_cli import codec
-    from psic_cli.evaluation import coding
-    from psic_cli.picture import Picture
+    from psic_cli.evaluation import coding, seeing
 
-    rgb = picture(5)
-    weaker = codec.encode(Picture(rgb), coding.SECRET, model=tiny_model, quality=60, strength=50)
-    between = coding.decode(coding.encode(rgb, tiny_model, 60), tiny_model, codec.Version.PROTECTED, 0.5)
-    assert np.array_equal(coding.decode(weaker, tiny_model, codec.Version.PROTECTED), between)
+    asked_for = []
+
+    def decode(data, model, version, condition=None):
+        asked_for.append((version.value, condition))
+        strength = 1.0 if condition is None else condition[0]
+        shade = round(100 * strength) if version is codec.Version.PROTECTED else 0
+        return np.full((32, 48, 3), (200, shade, 0), np.uint8)
+
+    class Green:
+        name = "green"
+
+        def encode_image(self, pictures):
+            return pictures.mean((2, 3))
+
+    monkeypatch.setattr(coding, "decode", decode)
+    view = seeing.look(picture(1), experiment(tiny_model, Green()))
+    rows = seeing.compare(
+        seeing.Views([view]),
+        "green",
+        [60],
+        judge=lambda embeddings: -float(embeddings[0, 1]),
+        summarise=lambda version, quality, given, original, full: (version, given),
+        readable=lambda row: row[1],
+    )
+    by_version = dict(rows)
+    assert by_version["keyless"] == by_version["full"] == 0 > by_version["protected"]
+    conditions = {condition for version, condition in asked_for if version == "protected"}
+    assert conditions == {None, *seeing.ASKED}
+    assert {condition for version, condition in asked_for if version != "protected"} == {None}
 
 
 def test_a_picture_that_fails_takes_its_label_and_captions_along(coloured, tiny_model, colour_model):
@@ -96,7 +119,7 @@ def test_agreement_is_measured_at_every_size_that_a_picture_has(tmp_path, tiny_m
     assert [(row.side, row.version, row.pictures) for row in rows] == [
         (side, version, pictures)
         for side, pictures in ((32, 1), (None, 2))
-        for version in ("protected", "full", "machine", "forced")
+        for version in ("protected", "full", "machine", "keyless")
     ]
     assert all(row.agreement.value == 1 for row in rows if row.version == "full")
 
@@ -145,7 +168,7 @@ def test_results_are_json_and_tables(coloured, tiny_model, colour_model):
     }
     text = tables.to_text(results)
     for words in (
-        *("Rate and quality, 4 pictures", "Zero-shot classification by colours", "8 captions", "forced"),
+        *("Rate and quality, 4 pictures", "Zero-shot classification by colours", "8 captions", "keyless"),
         *("Full against machine version", "Top-1 classification by colours after attacks", "blur", "full size"),
     ):
         assert words in text

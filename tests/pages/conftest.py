@@ -9,6 +9,7 @@ from psic_cli.evaluation import report, runs, shielding
 from psic_cli.evaluation.agreement import Agreement
 from psic_cli.evaluation.bd_rate import BdRate
 from psic_cli.evaluation.classification import MachineGain, ZeroShot
+from psic_cli.evaluation.kinds import CoarseMeaning
 from psic_cli.evaluation.metrics import Interval
 from psic_cli.evaluation.rate_distortion import Measured, Summary
 from psic_cli.evaluation.retrieval import Retrieval
@@ -19,12 +20,12 @@ from psic_cli.pages.showing import ShownPicture
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>.png'
 QUALITIES = (25, 50, 75)
 MODELS = ("witness:lite0", "witness:lite2")
-VERSIONS = {"protected": 0.35, "full": 0.8, "machine": 0.84, "forced": 0.6}  # shares of the original's accuracy
+VERSIONS = {"protected": 0.35, "full": 0.8, "machine": 0.84, "keyless": 0.4}  # shares of the original's accuracy
 ATTACKS = {
     "none": "nothing",
     "jpeg50": "JPEG of quality 50",
     "blur": "Gaussian blur",
-    "forced": "decoded without the key",
+    "noise": "Gaussian noise",
 }
 
 
@@ -52,6 +53,7 @@ def made_results():
         shielding.VersionQuality(version, q, measured(q / 80), measured(28 + q / 15))
         for q in QUALITIES
         for version in VERSIONS
+        if version != "keyless"
     ]
     results = report.Results(
         about={
@@ -79,6 +81,7 @@ def made_results():
                 for model in MODELS
                 for q in QUALITIES
             ],
+            kinds=CoarseMeaning(("dog", "vehicle"), 0.5, classified),
         ),
         retrieval=shielding.ImageTextRetrieval(versions, found),
         attacks=AttackMatrix(

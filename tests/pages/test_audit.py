@@ -29,7 +29,7 @@ def made(name="folder/photo.png", protected=9, versions=(ORIGINAL, PROTECTED, FU
     pictures = {version: showing(numbers[version]) for version in versions}
     psnr = {PROTECTED: 31.2, FULL: 33.1} if ORIGINAL in versions else {}
     found = audit(pictures, make_reader(ScriptedModel(), LABELS, captions), trained_against=False)
-    return panel(Audited(name, 6, 4, "tiny", "ab" * 8, 50, False, 0.5, psnr, (found,)), pictures, differences)
+    return panel(Audited(name, 6, 4, "tiny", "ab" * 8, 50, 0.5, psnr, (found,)), pictures, differences)
 
 
 def test_the_versions_stand_side_by_side_with_bars_for_each():
@@ -86,7 +86,7 @@ def test_a_difference_is_magnified_around_grey():
 def test_large_pictures_are_shrunk_before_they_are_kept():
     large = {name: np.zeros((40, 3000, 3), np.uint8) for name in (ORIGINAL, PROTECTED)}
     found = audit(large, make_reader(ScriptedModel(), LABELS))
-    kept = panel(Audited("x.png", 3000, 40, "tiny", "ab" * 8, 50, False, 0.5, {}, (found,)), large, True)
+    kept = panel(Audited("x.png", 3000, 40, "tiny", "ab" * 8, 50, 0.5, {}, (found,)), large, True)
     assert max(kept.pictures[ORIGINAL].shape) == max(kept.differences[PROTECTED].shape) == 1024
 
 

@@ -105,7 +105,7 @@ def test_words_stand_out_from_what_is_behind_them(window, scheme):
         const light = colour => rgb(colour).map(v => linear(v / 255))
             .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
         const style = getComputedStyle(document.documentElement);
-        const names = ['ink', 'muted', 'original', 'full', 'protected', 'machine', 'forced'];
+        const names = ['ink', 'muted', 'original', 'full', 'protected', 'machine', 'keyless'];
         return names.flatMap(name => ['ground', 'surface'].map(behind => {
             const [a, b] = [name, behind].map(n => light(style.getPropertyValue('--' + n))).sort((x, y) => y - x);
             return [name, behind, (a + 0.05) / (b + 0.05)];

@@ -8,7 +8,7 @@ from tests.pages.reading import read
 
 PARTS = {
     "rate_distortion": {"rates"},
-    "classification": {"readability", "machine"},
+    "classification": {"readability", "kinds", "machine"},
     "attacks": {"attacks"},
     "agreement": {"sizes"},
     "retrieval": {"retrieval"},
@@ -108,7 +108,7 @@ def test_the_shield_matrix_holds_every_model_and_attack(results):
         "no",
         "jpeg50",
         "blur",
-        "forced",
+        "noise",
     ]
     assert len(first.all("td")) == 8
     assert "70 %" in first.words
