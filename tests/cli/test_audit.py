@@ -68,12 +68,17 @@ def test_tables_and_verdicts_are_words_for_people(photo, colours):
     assert "4 labels" in done.stderr
 
 
-def test_a_picture_is_read_as_a_file_of_that_effort_and_strength_gives_it(photo, colours):
-    for options in (["--effort", "0"], ["--effort", "0", "--strength", "0.5"]):
+def test_a_picture_is_read_as_a_file_of_that_effort_gives_it(photo, colours):
+    losses = []
+    for effort in ("0", "5"):
+        options = ["--effort", effort]
         of_picture = json.loads(psic("audit", photo, *colours, *options, "--json"))["files"][0]
         assert psic("encode", photo, "-m", "tiny", *options, "--force", "-o", "photo.psic").code == ExitCode.OK
-        of_file = json.loads(psic("audit", "photo.psic", "--full", "--original", photo, *colours, "--json"))["files"][0]
+        compared = ["--full", "--original", photo]
+        of_file = json.loads(psic("audit", "photo.psic", *compared, *colours, "--json"))["files"][0]
         assert of_picture["psnr"] == of_file["psnr"]
+        losses.append(of_picture["psnr"]["protected"])
+    assert losses[0] != losses[1]
 
 
 def test_a_sealed_file_shows_its_full_version_only_to_the_key(sealed, key, photo, colours):
