@@ -11,7 +11,7 @@ from torch import Tensor
 
 from psic_cli.bitstream.header import Header
 from psic_cli.latents import level_of
-from psic_cli.search.effort import EFFORTS
+from psic_cli.search.effort import EFFORTS, MOST_EFFORT
 from psic_cli.search.rounding import chosen_rounding
 from psic_cli.search.shield import Aim, move_latents
 from psic_cli.search.subject import subject_of
@@ -36,8 +36,10 @@ def find_latents(
     [1, M, h, w] both, in steps of quantisation, as `latents` are.
 
     z: its integers. header: of the file, whose quality and strength count. effort, surrogates, advance: as codec.encode
-    takes them.
+    takes them; ValueError for an effort that there is not.
     """
+    if not 0 <= effort <= MOST_EFFORT:
+        raise ValueError(f"effort {effort} is not a whole number from 0 to {MOST_EFFORT}")
     spent, full = EFFORTS[effort], latents
     steps = spent.steps_for(x[0, 0].numel()) if header.strength else 0
     done, of = 0, spent.rounds + steps

@@ -127,3 +127,9 @@ def test_steps_are_told_one_by_one(model, witness):
     encoded(model, CAT, effort=4, surrogates=[witness], advance=lambda done, of: told.append((done, of)))
     assert told == [(n + 1, len(told)) for n in range(len(told))]
     assert len(told) > 5
+
+
+@pytest.mark.parametrize("effort", [-1, 10])
+def test_an_effort_that_there_is_not_is_refused(model, effort):
+    with pytest.raises(ValueError, match="0 to 9"):
+        encoded(model, effort=effort)
