@@ -96,6 +96,7 @@ _add(_RESEARCH, train.train)
 def run(arguments: list[str]) -> int:
     """Run one command line (without the program's name) and give its exit code. Raises nothing."""
     terminal.reset()
+    streams.reset()
     streams.fill_closed_descriptors()
     try:
         with warnings.catch_warnings():

@@ -137,10 +137,12 @@ def encode(
         def load() -> zoo.Model:
             return zoo.load(card.name, card.weights_hash, device=zoo.choose_device(device.value))
 
-        def misled() -> tuple[Surrogate, ...]:
+        def misled() -> tuple[Surrogate, ...] | None:
+            if not against:
+                return None  # those that come with psic
             from psic_cli.search.surrogates import surrogates_of
 
-            return surrogates_of(against or [], zoo.choose_device(device.value)) if percent else ()
+            return surrogates_of(against, zoo.choose_device(device.value))
 
         if todo.is_batch:
             load()  # one clear error rather than one per picture; a single picture is looked at first

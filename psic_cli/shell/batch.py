@@ -133,7 +133,8 @@ def _in_order(outcomes: list[Outcome], work: Work, rules: Rules, streams: Stream
         thread.start()
     for outcome, done in places:
         while not done.wait(1.0):  # a wait without end cannot be interrupted on every system
-            pass
+            if not any(thread.is_alive() for thread in threads) and not done.is_set():
+                raise KeyboardInterrupt  # they were told to stop
         yield outcome
     for thread in threads:
         thread.join()

@@ -206,6 +206,12 @@ _publishing = threading.Lock()
 _stopped = False
 
 
+def reset() -> None:
+    """Files may be published again: a process that was told to stop one command line may run another."""
+    global _stopped
+    _stopped = False
+
+
 def abandon_unfinished() -> None:
     """Remove what is half written and let no other thread publish anything from now on (after Ctrl-C)."""
     global _stopped

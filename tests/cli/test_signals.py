@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import ExitCode
 from tests.cli.conftest import picture_bytes
-from tests.cli.run import child_environment, command
+from tests.cli.run import child_environment, command, psic
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -136,3 +137,9 @@ def test_a_report_has_a_line_for_every_finished_picture_whenever_psic_is_stopped
     assert {record["status"] for record in records} == {"done"}
     assert {record["bytes_out"] for record in records} == {len(b"picture")}
     assert sorted(path.name for path in folder.glob("*.psic")) == ["b.psic", "c.psic", "d.psic"]
+
+
+def test_a_process_that_was_told_to_stop_runs_another_command_line(folder, photo):
+    streams.abandon_unfinished()  # as after a signal
+    assert psic("encode", photo, "--open", "--effort", "0", "-m", "tiny").code == ExitCode.OK
+    assert (folder / "photo.psic").exists()
