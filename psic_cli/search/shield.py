@@ -37,7 +37,6 @@ LEAST = 1e-8  # distortion: a flat picture may have none, of which nothing is a 
 STRICTER, LAXER, TIGHT = 1.15, 0.93, (0.8, 80.0)  # how the weight of the limit follows what exceeds it
 HALVINGS = 5  # of what is not known of how far a weaker shield displaces
 LEAST_GAIN = 0.2  # of a move, in squared steps of quantisation
-DEPTH = 0.75  # share of a surrogate's tower whose maps are compared: the last ones are more its own than others'
 SEED = 1  # of windows and what happens to them: the same input gives the same file
 
 
@@ -153,8 +152,8 @@ class _Eyes:
         return self._seen[surrogate, window]
 
     def _maps(self, surrogate: int, pictures: Tensor) -> Tensor:
-        """What a surrogate sees where, flattened: [1, C * h * w]."""
-        return self._surrogates[surrogate].features(pictures, self._resolution, (DEPTH,))[0].flatten(1)
+        """What a surrogate sees where, its last maps, flattened: [1, C * h * w]."""
+        return self._surrogates[surrogate].features(pictures, self._resolution)[0].flatten(1)
 
 
 def _weights(x: Tensor) -> Tensor:
