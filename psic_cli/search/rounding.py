@@ -42,7 +42,7 @@ def chosen_rounding(
                 now - bits_of(symbols + step, subject.sigma) - weight * step * slope - STEP_COSTS for step in (-1, 1)
             ]
             best = torch.maximum(*gains)
-            step = torch.where(gains[1] > gains[0], 1.0, -1.0)
+            step = 2 * (gains[1] > gains[0]).to(symbols.dtype) - 1
             symbols = symbols + step * ((best > 0) & (turn == number % 2))
         advance()
     return subject.settled(symbols)
