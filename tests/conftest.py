@@ -17,6 +17,9 @@ settings.load_profile("psic")
 # A job in the background of a shell ignores Ctrl-C, and its children inherit that: tests of Ctrl-C would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# The same under nohup, whose children ignore SIGHUP.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # What the person running the tests has set must not change them. Once, not per test: fixtures set some themselves.
 for _name in [name for name in os.environ if name.startswith("PSIC_")]:
