@@ -23,13 +23,14 @@ from psic_cli.bitstream.tables import N_SCALES
 from psic_cli.networks.entropy_model import INDEX_SHARE_BITS, MEAN_BITS, MEAN_MAX
 from psic_cli.networks.integer_layers import (
     ACTIVATION_BITS,
-    ACTIVATION_MAX,
+    LEAK,
     WEIGHT_BITS,
     IntegerConv2d,
     activate,
     as_bytes,
     require_exact,
     rounding_shift,
+    saturate,
 )
 
 KNOWN_MAX = 63  # symbols are clamped to it where they serve as context
@@ -114,7 +115,7 @@ class ContextModel(nn.Module):
         near, here, inner, last = self.convolutions()
         known = known[:, self.details :].clamp(-KNOWN_MAX, KNOWN_MAX)
         h = self._activated(near(known), here(torch.cat([features, index], dim=1), level=level))
-        h = activate(inner(h), inner.accumulator_bits - ACTIVATION_BITS)
+        h = activate(inner(h), inner.accumulator_bits - ACTIVATION_BITS, self._leak)
         mean, scale = last(h).chunk(2, dim=1)
         return _as_mean(mean), _as_scale(scale)
 
@@ -165,7 +166,11 @@ class ContextModel(nn.Module):
             rounding_shift(acc, layer.accumulator_bits - ACTIVATION_BITS)
             for acc, layer in ((seen, near), (expected, here))
         ]
-        return (shifted[0] + shifted[1]).clamp(0, ACTIVATION_MAX)
+        return saturate(shifted[0] + shifted[1], self._leak)
+
+    @property
+    def _leak(self) -> float:
+        return LEAK if self.training else 0.0
 
 
 def _as_mean(accumulator: Tensor) -> Tensor:

@@ -20,14 +20,17 @@ from psic_cli.networks.cltg import QualityBiases
 from psic_cli.networks.integer_layers import (
     ACTIVATION_BITS,
     ANCHORS,
+    LEAK,
     IntegerConv2d,
     activate,
     anchor_levels,
+    clamp_back,
     interpolated,
     require_exact,
     round_through,
     rounding_shift,
 )
+from psic_cli.networks.layers import Activation
 
 MEAN_BITS = 4  # means are carried in sixteenths
 MEAN_MAX = 2**12 - 1  # of an unscaled mean, in sixteenths
@@ -87,7 +90,8 @@ class HyperSynthesis(nn.Module):
     def forward(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         features, last = z, self.convolutions()[-1]
         for number, layer in enumerate(self.convolutions()[:-1]):
-            features = activate(layer(features, level=level), layer.accumulator_bits - ACTIVATION_BITS)
+            shift, leak = layer.accumulator_bits - ACTIVATION_BITS, LEAK if self.training else 0.0
+            features = activate(layer(features, level=level), shift, leak)
             if number in (1, 3):
                 features = F.pixel_shuffle(features, 2)
         mean, index = last(features).chunk(2, dim=1)
@@ -100,20 +104,20 @@ class HyperAnalysis(nn.Module):
     """h_a, floating point (only the encoder runs it): y [B, latents, h, w], qualities [B] in 0..1 ->
     z [B, N, h/4, w/4], before rounding.
 
-    y -> 1x1, ReLU -> 2x2 stride 2, ReLU -> 3x3, ReLU -> 2x2 stride 2 -> z
+    y -> 1x1, act -> 2x2 stride 2, act -> 3x3, act -> 2x2 stride 2 -> z
 
     What of y is worth telling depends on the quality: each layer has a bias of it.
     """
 
-    def __init__(self, latents: int, width: int, channels: int) -> None:
+    def __init__(self, latents: int, width: int, channels: int, activation: str) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(latents, width, 1),
-            nn.ReLU(),
+            Activation(activation),
             nn.Conv2d(width, width, 2, stride=2),
-            nn.ReLU(),
+            Activation(activation),
             nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
+            Activation(activation),
             nn.Conv2d(width, channels, 2, stride=2),
         )
         self.of_quality = QualityBiases([width, width, width, channels])
@@ -210,4 +214,4 @@ def scale_mean(mean: Tensor, integer_gain: Tensor) -> Tensor:
 
 def scale_index(index: Tensor, offset: Tensor) -> Tensor:
     """Table index 0..63 of the scaled latent."""
-    return (index + offset).clamp(0, N_SCALES - 1)
+    return clamp_back(index + offset, 0, N_SCALES - 1)

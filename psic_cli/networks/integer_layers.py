@@ -1,6 +1,7 @@
 """Convolutions of integers: the same numbers on every machine.
 
-Training carries integers in float32, whose values stay exact below 2^24. A loaded network does so too, or carries them
+Training carries integers in float32, whose values stay exact below 2^24; what a first stage multiplies under autocast
+in bfloat16 is near enough to learn from. A loaded network carries them in float32 too, or carries them
 in float64 where float32 is not exact, or, where that is quicker, in int32 with products of bytes: `exact_type` chooses.
 """
 
@@ -20,16 +21,52 @@ WEIGHT_BITS = 9  # a weight w is stored as round(w * 2^9)
 WEIGHT_MAX = 2**13 - 1  # of a stored weight: its upper byte is at most 64
 ACTIVATION_BITS = 4  # an activation a is carried as round(a * 2^4), 0..255
 ACTIVATION_MAX = 255
+LEAK = 0.05  # of the gradient, where an activation clamps in training
 EXACT_LIMIT = 2**24 - 2**12  # float32 is exact below 2^24; the rest is room for what rounding adds
 ANCHORS = 8  # levels, evenly spaced, at which what depends on the level is learned
 PROBED = 128  # channels and places: as many as kernels for large products are used for
 PROBE = 2**16 + 2**8 + 1  # 17 bits: more than TF32 has, or two bfloat16; times an activation it stays below 2^24
 
 
+class _Round(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.floor(x + 0.5)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+class _Clamp(torch.autograd.Function):
+    """Beyond the limits gradients pass times `leak`, or whole if they lead back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float, leak: float | None) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.limits, ctx.leak = (low, high), leak
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (x,), (low, high), gradient = ctx.saved_tensors, ctx.limits, gradients[0]
+        if ctx.leak is None:
+            passes = torch.where(gradient < 0, x <= high, x >= low)
+            return gradient * passes, None, None, None
+        inside = (x >= low) & (x <= high)
+        return torch.where(inside, gradient, ctx.leak * gradient), None, None, None
+
+
 def round_through(x: Tensor) -> Tensor:
     """Round half up; the gradient passes as if nothing had been done."""
-    rounded = torch.floor(x.detach() + 0.5)
-    return x + (rounded - x.detach()) if x.requires_grad else rounded
+    rounded: Tensor = _Round.apply(x)
+    return rounded
+
+
+def clamp_back(x: Tensor, low: float, high: float) -> Tensor:
+    """Clamp; beyond the limits a gradient passes if a step along it leads back."""
+    clamped: Tensor = _Clamp.apply(x, low, high, None)
+    return clamped
 
 
 def rounding_shift(x: Tensor, bits: int) -> Tensor:
@@ -39,9 +76,16 @@ def rounding_shift(x: Tensor, bits: int) -> Tensor:
     return round_through(x * 2.0**-bits)
 
 
-def activate(accumulator: Tensor, shift: int) -> Tensor:
-    """ReLU with rounding shift and saturation: integers 0..255."""
-    return rounding_shift(accumulator, shift).clamp(0, ACTIVATION_MAX)
+def saturate(x: Tensor, leak: float) -> Tensor:
+    """ReLU and saturation: integers 0..255. Where it clamps, `leak` of the gradient passes: in training some must, or
+    a unit that is shut everywhere would never open again.
+    """
+    return x.clamp(0, ACTIVATION_MAX) if leak == 0 else _Clamp.apply(x, 0.0, float(ACTIVATION_MAX), leak)  # type: ignore[no-any-return]
+
+
+def activate(accumulator: Tensor, shift: int, leak: float = 0.0) -> Tensor:
+    """A rounding shift, ReLU and saturation: integers 0..255."""
+    return saturate(rounding_shift(accumulator, shift), leak)
 
 
 class IntegerConv2d(nn.Module):
@@ -104,7 +148,7 @@ class IntegerConv2d(nn.Module):
         levels ignore.
         """
         if self.training:
-            acc = F.conv2d(x, self.integer_weight(), self.integer_bias(), padding=self.kernel // 2)
+            acc = F.conv2d(x, self.integer_weight(), self.integer_bias(), padding=self.kernel // 2).float()
         else:
             acc = in_strips(lambda part: self._evaluated(part, rows), x, 1, x.shape[3], halo=self.kernel // 2)
         if level is None or self.level_bias is None:

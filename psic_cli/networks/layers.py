@@ -1,4 +1,4 @@
-"""Building blocks of the transforms: bottlenecks with slots for biases, and filters."""
+"""Building blocks of the transforms: residual blocks with slots for biases, and filters."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 Biases = Iterator[Tensor]
+LEAK = 0.1  # slope of a leaky unit below zero
+
+
+class Activation(nn.Module):
+    """What comes between two convolutions, in place where gradients allow it.
+
+    A unit of "relu" that is shut everywhere gets no gradient and stays shut; "leaky" and "silu" have none such.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "relu":
+            return F.relu_(x)
+        return F.leaky_relu_(x, LEAK) if self.kind == "leaky" else F.silu(x)
 
 
 def convolve(convolution: nn.Conv2d, x: Tensor, bias: Tensor) -> Tensor:
@@ -17,10 +34,10 @@ def convolve(convolution: nn.Conv2d, x: Tensor, bias: Tensor) -> Tensor:
     """
     if len(bias) > 1:
         h: Tensor = convolution(x)
-        return h + bias.to(h.dtype)
+        return h.add_(bias)
     assert convolution.bias is not None
     folded = convolution.bias + bias[0, :, 0, 0]
-    return F.conv2d(x, convolution.weight, folded, padding=convolution.padding)  # type: ignore[arg-type]
+    return F.conv2d(x, convolution.weight, folded, padding=convolution.padding, groups=convolution.groups)  # type: ignore[arg-type]
 
 
 def precisely(convolution: nn.Conv2d, x: Tensor) -> Tensor:
@@ -30,9 +47,9 @@ def precisely(convolution: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 class Bottleneck(nn.Module):
-    """Residual bottleneck; on CPUs dense small convolutions with ReLU are the quickest block per unit of quality.
+    """Residual bottleneck: dense small convolutions, which CPUs are quickest with.
 
-        x -> 1x1, ReLU -> 3x3 (+ bias 1), ReLU -> 1x1 (+ bias 2) -> + x          [B, width, H, W] -> the same
+        x -> 1x1, act -> 3x3 (+ bias 1), act -> 1x1 (+ bias 2) -> + x          [B, width, H, W] -> the same
 
     The biases are cltg.py's. The last convolution starts at zero, so that a stack of blocks starts as the identity.
 
@@ -40,21 +57,74 @@ class Bottleneck(nn.Module):
     the picture, it would lose 0.1 dB. For the branches, which are corrections, bfloat16 is good enough.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, activation: str = "relu") -> None:
         super().__init__()
         self.reduce = nn.Conv2d(width, width // 2, 1)
         self.mix = nn.Conv2d(width // 2, width // 2, 3, padding=1)
-        self.expand = nn.Conv2d(width // 2, width, 1)
-        nn.init.zeros_(self.expand.weight)
-        nn.init.zeros_(self.expand.bias)  # type: ignore[arg-type]
+        self.expand = _start_at_zero(nn.Conv2d(width // 2, width, 1))
+        self.before, self.after = Activation(activation), Activation(activation)
 
     def slots(self) -> list[int]:
         """Widths of the two biases."""
         return [self.mix.out_channels, self.expand.out_channels]
 
     def forward(self, x: Tensor, biases: Biases) -> Tensor:
-        h = convolve(self.mix, F.relu(self.reduce(x)), next(biases))
-        return x + convolve(self.expand, F.relu(h), next(biases))
+        h = convolve(self.mix, self.before(self.reduce(x)), next(biases))
+        return x + convolve(self.expand, self.after(h), next(biases))
+
+
+class Depthwise(nn.Module):
+    """Residual block whose only view is a filter for each channel ("A ConvNet for the 2020s", Liu et al., CVPR 2022),
+    without its normalisation.
+
+        x -> depthwise 3x3 (+ bias 1) -> 1x1 to twice the width, act -> 1x1 (+ bias 2) -> + x
+    """
+
+    def __init__(self, width: int, activation: str = "relu") -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.widen = nn.Conv2d(width, 2 * width, 1)
+        self.expand = _start_at_zero(nn.Conv2d(2 * width, width, 1))
+        self.after = Activation(activation)
+
+    def slots(self) -> list[int]:
+        """Widths of the two biases."""
+        return [self.mix.out_channels, self.expand.out_channels]
+
+    def forward(self, x: Tensor, biases: Biases) -> Tensor:
+        h = convolve(self.mix, x, next(biases))
+        return x + convolve(self.expand, self.after(self.widen(h)), next(biases))
+
+
+class Gated(nn.Module):
+    """Residual block of a gated linear unit (Dauphin et al., ICML 2017): one half of the channels says how much of the
+    other passes. It has no activation that could shut a unit.
+
+        x -> 1x1 -> depthwise 3x3 (+ bias 1) -> value * sigmoid(gate), half the width -> 1x1 (+ bias 2) -> + x
+    """
+
+    def __init__(self, width: int, activation: str = "relu") -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(width, width, 1)
+        self.mix = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.expand = _start_at_zero(nn.Conv2d(width // 2, width, 1))
+
+    def slots(self) -> list[int]:
+        """Widths of the two biases."""
+        return [self.mix.out_channels, self.expand.out_channels]
+
+    def forward(self, x: Tensor, biases: Biases) -> Tensor:
+        h = convolve(self.mix, self.reduce(x), next(biases))
+        return x + convolve(self.expand, F.glu(h, dim=1), next(biases))
+
+
+BLOCKS = {"bottleneck": Bottleneck, "depthwise": Depthwise, "gated": Gated}
+
+
+def _start_at_zero(convolution: nn.Conv2d) -> nn.Conv2d:
+    for parameter in convolution.parameters():
+        nn.init.zeros_(parameter)
+    return convolution
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

@@ -55,7 +55,7 @@ class PsicNetwork(nn.Module):
         c = self.config = config
         self.g_a = Analysis(c)
         self.g_s = Synthesis(c)
-        self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents)
+        self.h_a = HyperAnalysis(c.latents, c.hyper_width, c.hyper_latents, c.activation)
         self.h_s = HyperSynthesis(c.hyper_latents, c.hyper_width, c.latents, c.levels)
         self.context = nn.ModuleList(
             ContextModel(c.latents, c.hyper_width, c.levels, c.details) for _ in range(1, STEPS)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from psic_cli.networks.cltg import QUALITY, ConditionalLatentTriggerGenerator, QualityBiases
 from psic_cli.networks.config import NetworkConfig
-from psic_cli.networks.layers import Bottleneck, karhunen_loeve_basis, precisely
+from psic_cli.networks.layers import BLOCKS, karhunen_loeve_basis, precisely
 
 PATCH = 8  # pixels per side of a cell at the resolution of the blocks
 STRIDE = 16  # pixels per latent
@@ -33,6 +33,10 @@ def _split_basis(count: int) -> tuple[Tensor, Tensor]:
     return stem, merge
 
 
+def _blocks(config: NetworkConfig, width: int, count: int) -> nn.ModuleList:
+    return nn.ModuleList(BLOCKS[config.block](width, config.activation) for _ in range(count))
+
+
 def _slots(blocks: nn.ModuleList) -> list[int]:
     """Widths of the biases, in the order in which the blocks use them."""
     return [slot for block in blocks for slot in block.slots()]  # type: ignore[operator]
@@ -46,15 +50,16 @@ def _view(blocks: int) -> int:
 class Analysis(nn.Module):
     """g_a: [B, 3, H, W] in 0..1, sides multiples of 16, and qualities [B] in 0..1 -> y [B, latents, H/16, W/16].
 
-    x - 0.5 -> unshuffle 8 -> 1x1 -> bottlenecks (1/8) -> 2x2 stride 2 -> y
+    x - 0.5 -> unshuffle 8 -> 1x1 -> blocks (1/8) -> 2x2 stride 2 -> y
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3 * PATCH**2, config.width, 1)
-        self.blocks = nn.ModuleList(Bottleneck(config.width) for _ in range(config.analysis_blocks))
+        width = config.analysis_width or config.width
+        self.stem = nn.Conv2d(3 * PATCH**2, width, 1)
+        self.blocks = _blocks(config, width, config.analysis_blocks)
         self.of_quality = QualityBiases(_slots(self.blocks))
-        self.to_latents = nn.Conv2d(config.width, config.latents, 2, stride=2)
+        self.to_latents = nn.Conv2d(width, config.latents, 2, stride=2)
         self.view = _view(config.analysis_blocks)
         self._start_as_block_transform()
 
@@ -80,7 +85,7 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """g_s: y_hat [B, latents, h, w] under conditions [B, 4] -> x_hat [B, 3, 16 h, 16 w], not clamped.
 
-    y_hat -> 1x1, shuffle 2 -> bottlenecks (1/8) -> 1x1, shuffle 8
+    y_hat -> 1x1, shuffle 2 -> blocks (1/8) -> 1x1, shuffle 8
 
     A condition steers it in every block: CLTG and the quality add to the two biases there.
     """
@@ -88,7 +93,7 @@ class Synthesis(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.from_latents = nn.Conv2d(config.latents, 4 * config.width, 1)
-        self.blocks = nn.ModuleList(Bottleneck(config.width) for _ in range(config.synthesis_blocks))
+        self.blocks = _blocks(config, config.width, config.synthesis_blocks)
         self.of_quality = QualityBiases(_slots(self.blocks))
         self.cltg = ConditionalLatentTriggerGenerator(_slots(self.blocks), config.cltg_hidden)
         self.to_pixels = nn.Conv2d(config.width, 3 * PATCH**2, 1)

@@ -17,6 +17,7 @@ from psic_cli.networks.integer_layers import (
     IntegerConv2d,
     activate,
     as_bytes,
+    clamp_back,
     exact_type,
     require_exact,
     round_through,
@@ -92,6 +93,35 @@ def test_rounding_is_half_up_and_lets_gradients_through():
     assert rounded.tolist() == [-1, 0, 0, 1, 2]
     assert x.grad is not None
     assert x.grad.tolist() == [1] * 5
+
+
+def test_clamped_activations_pass_some_of_the_gradient_in_training_alone():
+    accumulators = torch.tensor([-4000.0, 16.0, 100000.0], requires_grad=True)
+    for leak, expected in ((0.0, [0, 1, 0]), (0.05, [0.05, 1, 0.05])):
+        found = activate(accumulators, 4, leak)
+        assert found.tolist() == [0, 1, 255]
+        (gradient,) = torch.autograd.grad(found.sum(), accumulators)
+        torch.testing.assert_close(16 * gradient, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_a_clamp_passes_gradients_that_lead_back():
+    x = torch.tensor([-5.0, -5.0, 3.0, 70.0, 70.0], requires_grad=True)
+    found = clamp_back(x, 0, 63)
+    assert found.tolist() == [0, 0, 3, 63, 63]
+    found.backward(torch.tensor([-1.0, 1.0, 1.0, 1.0, -1.0]))  # a step goes against the gradient
+    assert x.grad is not None
+    assert x.grad.tolist() == [-1, 0, 1, 1, 0]
+
+
+def test_under_autocast_training_multiplies_in_bfloat16_and_stays_near():
+    torch.manual_seed(2)
+    layer, x = IntegerConv2d(16, 8, 3, input_bits=4), torch.randint(0, 256, (2, 16, 6, 6)).float()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rough = layer(x)
+    exact = layer(x)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    assert (rough - exact).abs().max() < 0.01 * exact.abs().max()
 
 
 def test_the_bound_is_reached_by_the_worst_input():

@@ -7,15 +7,42 @@ from hypothesis import strategies as st
 from torch import nn
 
 from psic_cli.networks import strips
-from psic_cli.networks.layers import Bottleneck, karhunen_loeve_basis, pad_to_multiple, precisely
+from psic_cli.networks.layers import BLOCKS, Activation, karhunen_loeve_basis, pad_to_multiple, precisely
 from psic_cli.networks.strips import in_strips
 
 
-def test_blocks_start_as_the_identity():
-    x = torch.randn(2, 8, 5, 6)
-    block = Bottleneck(8)
-    none = iter([torch.zeros(1, width, 1, 1) for width in block.slots()])
-    assert torch.equal(block(x, none), x)
+@pytest.mark.parametrize("count", [1, 2])  # one picture has its biases folded into convolutions
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_blocks_start_as_the_identity_and_learn_from_there(kind, count):
+    x = torch.randn(count, 8, 5, 6, requires_grad=True)
+    block = BLOCKS[kind](8, "leaky")
+    none = [torch.zeros(count, width, 1, 1) for width in block.slots()]
+    assert torch.equal(block(x, iter(none)), x)
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    biases = [torch.randn_like(bias, requires_grad=True) for bias in none]
+    block(x, iter(biases)).square().mean().backward()
+    for tensor in (x, *biases, *block.parameters()):
+        assert tensor.grad is not None
+        assert tensor.grad.any()
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_a_folded_bias_is_that_of_a_batch(kind):
+    block, x = BLOCKS[kind](8, "relu"), torch.randn(1, 8, 5, 6)
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    biases = [torch.randn(1, width, 1, 1) for width in block.slots()]
+    twice = block(x.repeat(2, 1, 1, 1), iter([bias.repeat(2, 1, 1, 1) for bias in biases]))
+    torch.testing.assert_close(block(x, iter(biases)), twice[:1])
+
+
+@pytest.mark.parametrize(("kind", "survives"), [("relu", False), ("leaky", True), ("silu", True)])
+def test_a_unit_that_is_shut_learns_to_open_where_the_activation_has_no_flat_side(kind, survives):
+    x = torch.full((1, 1, 2, 2), -3.0, requires_grad=True)
+    Activation(kind)(x * 1).sum().backward()
+    assert x.grad is not None
+    assert bool(x.grad.any()) is survives
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (1, 1), (65, 63), (128, 3)])

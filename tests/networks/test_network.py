@@ -54,6 +54,11 @@ def integers(made: PsicNetwork, z: Tensor, symbols: Tensor, level: Tensor) -> tu
 # Stored and loaded
 
 
+def test_a_network_of_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="block cannot be 'dense', only one of bottleneck"):
+        dataclasses.replace(SMALL, block="dense")
+
+
 def test_what_is_loaded_is_what_was_stored():
     first = network().to_tensors()
     again = PsicNetwork.from_tensors(SMALL, first).to_tensors()
@@ -153,8 +158,16 @@ def test_every_parameter_gets_a_gradient():
     assert without == []
 
 
-def test_training_and_evaluation_compute_the_same():
-    made = network()
+KINDS = [
+    {},
+    {"block": "gated", "activation": "silu", "analysis_width": 48},
+    {"block": "depthwise", "activation": "leaky", "analysis_width": 24},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_training_and_evaluation_compute_the_same(kind):
+    made = network(dataclasses.replace(SMALL, **kind))
     x, conditions = torch.rand(2, 3, 128, 64), torch.tensor([[1.0, 0.0, 0.5, 0.2], [0.3, 1.0, -0.2, 1.0]])
     with torch.no_grad():
         results = []
@@ -170,11 +183,12 @@ def test_training_and_evaluation_compute_the_same():
 # Before any training
 
 
-def test_an_untrained_codec_is_a_block_transform_codec():
+@pytest.mark.parametrize("kind", [{}, {"block": "gated", "analysis_width": 256}], ids=str)
+def test_an_untrained_codec_is_a_block_transform_codec(kind):
     """With as many latents as there are numbers in a block, synthesis undoes analysis."""
     torch.manual_seed(0)
     config = NetworkConfig(
-        width=192, latents=768, hyper_width=8, hyper_latents=4, analysis_blocks=1, synthesis_blocks=1
+        width=192, latents=768, hyper_width=8, hyper_latents=4, analysis_blocks=1, synthesis_blocks=1, **kind
     )
     made = PsicNetwork(config).eval()
     x = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 9), (64, 64), mode="bicubic").clamp(0, 1)
