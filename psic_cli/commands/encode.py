@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from psic_cli.bitstream.header import MAX_PIXELS, MAX_SIDE
 from psic_cli.commands import completion, options
-from psic_cli.errors import InputError, UsageError
+from psic_cli.errors import UsageError
 from psic_cli.search.effort import DEFAULT_EFFORT
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.terminal import terminal
 
 if TYPE_CHECKING:
-    from psic_cli.picture import Picture
     from psic_cli.vlp.interface import Surrogate
 
 _DEFAULT_QUALITY = 50
@@ -157,7 +155,6 @@ def encode(
             with batch.naming(task.source_name):
                 picture = pictures.read_picture(source, max_pixels=max_pixels, strip=strip, warn=outcome.warn)
                 outcome.width, outcome.height = picture.width, picture.height
-                _check_container_holds(picture)
             outcome.lap("read")
             secret = None if key is None else key.secret()
             with network, batch.naming(task.source_name), terminal.counting("searching") as count:
@@ -201,9 +198,3 @@ def _public_text(found: list[list[str]]) -> str:
     listed = ", ".join(f"{kind} (in {count})" if several else kind for kind, count in counts.items())
     pictures = f"{len(found)} full pictures" if several else "the full picture"
     return f"open: anybody can decode {pictures}, {f'with {listed}' if counts else 'without EXIF and XMP'}"
-
-
-def _check_container_holds(picture: Picture) -> None:
-    if max(picture.width, picture.height) > MAX_SIDE or picture.pixels > MAX_PIXELS:
-        message = f"the picture has {picture.width} x {picture.height} pixels, more than a .psic file holds"
-        raise InputError(message, f"at most {MAX_SIDE} per side and {MAX_PIXELS} in all")

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from psic_cli.bitstream.header import MAX_PIXELS, MAX_SIDE
 from psic_cli.errors import InputError
 from psic_cli.icc import MAX_ICC_BYTES
 from psic_cli.shell import plugins
@@ -76,8 +77,13 @@ def open_image(data: bytes, max_pixels: int, warn: Warn) -> Image.Image:
 
 
 def check_pixels(width: int, height: int, limit: int) -> None:
-    """`InputError` for a picture of more pixels than the user allows: asked before any of them is decoded."""
+    """`InputError` for a picture of more pixels than the user allows, or than a .psic file holds: asked before any of
+    them is decoded.
+    """
     pixels = width * height
+    if max(width, height) > MAX_SIDE or pixels > MAX_PIXELS:
+        message = f"the picture has {width} x {height} pixels, more than a .psic file holds"
+        raise InputError(message, f"at most {MAX_SIDE} per side and {MAX_PIXELS} in all")
     if pixels > limit:
         message = f"the picture has {width} x {height} = {pixels} pixels, more than the limit of {limit}"
         raise InputError(message, f"--max-pixels {pixels} takes it, if there is memory enough")

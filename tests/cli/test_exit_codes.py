@@ -1,5 +1,8 @@
 """One test for each exit code, by real causes."""
 
+import struct
+import zlib
+
 import constriction
 import numpy as np
 import pytest
@@ -93,6 +96,20 @@ def test_3_for_a_picture_over_the_limit_both_ways(photo, sealed):
         assert "40 x 24 = 960 pixels" in result.errors[0]
         assert "--max-pixels 960" in result.stderr
         assert psic(*arguments, "--max-pixels", "960").code == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(2**18 + 1, 1), (40_000, 40_000)])
+def test_3_for_a_picture_that_no_limit_lets_into_a_file(folder, png, width, height):
+    """Said from the header alone, and no option is named that would not help."""
+    header = b"IHDR" + struct.pack(">II", width, height) + png[24:29]
+    (folder / "x.png").write_bytes(png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:])
+    for options in ([], ["--max-pixels", str(2**40)]):
+        result = psic("encode", "-m", "tiny", "--open", "x.png", *options)
+        assert result.code == 3
+        assert result.errors == [
+            f"psic: error: x.png: the picture has {width} x {height} pixels, more than a .psic file holds"
+        ]
+        assert "--max-pixels" not in result.stderr
 
 
 def test_4_for_what_is_not_a_psic_file(folder):
