@@ -87,16 +87,8 @@ def encode(
     advance: told how many steps of how many are done. Equal input gives equal bytes on one machine, but for the salt of
     the seal.
     """
-    header = Header(
-        picture.width,
-        picture.height,
-        quality,
-        strength,
-        model.card.name,
-        model.card.weights_hash,
-        sealed=secret is not None,
-        grey=picture.grey,
-    )
+    size, made_with = (picture.width, picture.height), (model.card.name, model.card.weights_hash)
+    header = Header(*size, quality, strength, *made_with, sealed=secret is not None, grey=picture.grey)
     network, level = model.network, level_of(header, model)
     rgb = picture.rgb if picture.alpha is None or keep_hidden else without_hidden(picture.rgb, picture.alpha)
     rgb = np.require(rgb, requirements=["C", "W"])  # torch warns of arrays that cannot be written to

@@ -6,12 +6,14 @@ Start with `find_latents`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from psic_cli.bitstream.header import Header
 from psic_cli.latents import level_of
 from psic_cli.search.effort import EFFORTS, MOST_EFFORT
+from psic_cli.search.large import SIDE, move_large
 from psic_cli.search.rounding import chosen_rounding
 from psic_cli.search.shield import Aim, move_latents
 from psic_cli.search.subject import subject_of
@@ -20,6 +22,9 @@ from psic_cli.vlp.interface import Surrogate
 from psic_cli.zoo import Model
 
 BUDGET_DB = 1.2  # what a whole shield may cost, PSNR
+# Where little is left of a picture, models read it better if the latents are moved towards what they see in the
+# original: below a quality, for at most so many dB of the full picture, PSNR, with these weights
+READABLE_BELOW, READABLE_DB, READABLE_LIKENESS, READABLE_RATE = 15, 0.4, -2.0, 5.0
 
 
 def find_latents(
@@ -40,9 +45,9 @@ def find_latents(
     """
     if not 0 <= effort <= MOST_EFFORT:
         raise ValueError(f"effort {effort} is not a whole number from 0 to {MOST_EFFORT}")
-    spent, full = EFFORTS[effort], latents
-    steps = spent.steps_for(x[0, 0].numel()) if header.strength else 0
-    done, of = 0, spent.rounds + steps
+    spent, large = EFFORTS[effort], header.short_side > SIDE
+    shielded, made_readable = header.strength > 0, spent.rounds > 0 and header.quality < READABLE_BELOW
+    done, of = 0, spent.rounds + (shielded + made_readable) * (spent.passes if large else spent.steps)
 
     def step_done() -> None:
         nonlocal done
@@ -50,11 +55,19 @@ def find_latents(
         if advance is not None:
             advance(done, of)
 
+    def moved(latents: Tensor, protected: bool, aim: Aim) -> Tensor:
+        subject = subject_of(x, latents, z, header, model, protected)
+        asked = surrogates or surrogates_of((), model.device)
+        if large:
+            return move_large(subject, asked, aim, spent.passes, step_done)
+        return move_latents(subject, asked, aim, step_done)
+
+    full = latents
     if spent.rounds:
         subject = subject_of(x, latents, z, header, model, protected=False)
         full = chosen_rounding(subject, model.network, level_of(header, model), spent.rounds, step_done)
-    if not steps:
-        return full, full
-    subject = subject_of(x, full, z, header, model)
-    aim = Aim(BUDGET_DB, steps, spent.at_once, spent.resolution, header.strength / 100)
-    return full, move_latents(subject, surrogates or surrogates_of((), model.device), aim, step_done)
+    aim = Aim(BUDGET_DB, spent.steps, spent.at_once, spent.resolution, header.strength / 100)
+    if made_readable:
+        towards = replace(aim, limit_db=READABLE_DB, share=1.0, likeness=READABLE_LIKENESS, rate=READABLE_RATE)
+        full = moved(full, protected=False, aim=towards)
+    return full, moved(full, protected=True, aim=aim) if shielded else full

@@ -22,22 +22,20 @@ from torch.nn import functional as F
 
 from psic_cli.networks.entropy_model import MEAN_BITS
 from psic_cli.networks.integer_layers import round_through
+from psic_cli.search.eyes import Eyes
 from psic_cli.search.masking import price, visible
 from psic_cli.search.subject import Subject, bits_of, clamp_through
-from psic_cli.search.views import Journey, draw_windows
 from psic_cli.vlp.interface import Surrogate
 
 MOMENTUM = 0.7
 PACE = 0.3  # root mean square of the first step over all latents, in steps of quantisation
 SLOWER = 0.8  # the last step is shorter by this share
 SHRINK = 0.15  # displacements, after each step
-RATE = 1.0  # weight of the bits of the latents, as a share of what they were
 SEEN = 0.5  # share of the distortion that is weighted by how well people see it
 LEAST = 1e-8  # distortion: a flat picture may have none, of which nothing is a share
 STRICTER, LAXER, TIGHT = 1.15, 0.93, (0.8, 80.0)  # how the weight of the limit follows what exceeds it
 HALVINGS = 5  # of what is not known of how far a weaker shield displaces
 LEAST_GAIN = 0.2  # of a move, in squared steps of quantisation
-SEED = 1  # of windows and what happens to them: the same input gives the same file
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,8 @@ class Aim:
 
     limit_db: what the picture may lose, in dB. steps: of the search. at_once: surrogates asked in each step.
     resolution: at which they look, in pixels; None: their own. share: of the decibels that the whole would cost.
+    likeness: its weight; below 0 the search is for a picture that models read better. rate: weight of the bits of the
+    latents, as a share of what they were.
     """
 
     limit_db: float
@@ -53,6 +53,8 @@ class Aim:
     at_once: int
     resolution: int | None = None
     share: float = 1.0
+    likeness: float = 1.0
+    rate: float = 1.0
 
 
 def moves_back(full: Tensor, symbols: Tensor, mean: Tensor) -> Tensor:
@@ -78,9 +80,9 @@ def move_latents(
     start, mean, sigma = subject.latents, subject.mean, subject.sigma
     with torch.no_grad():
         unhurried = sigma.clamp_max(1.0)  # where a step costs bits, few are taken
-        weights = _weights(subject.x)
+        weights = weights_of(subject.x)
         bits_before = bits_of(subject.plain, sigma).sum()
-    eyes, limit = _Eyes(subject.x, surrogates, aim), None
+    eyes, limit = Eyes(subject.x, surrogates, aim.at_once, aim.resolution), None
     latents, momentum, tightness = start.clone().requires_grad_(True), torch.zeros_like(start), 4.0
     pace = PACE * start.numel() ** 0.5
     for step in range(aim.steps):
@@ -90,8 +92,8 @@ def move_latents(
         if limit is None:  # nothing has moved yet
             limit = distortion.detach() * 10 ** (aim.limit_db / 10)
         exceeded = distortion / limit
-        loss = eyes.likeness(clamp_through(x_hat), step)
-        loss = loss + tightness * F.relu(exceeded - 1) + RATE * bits_of(symbols, sigma).sum() / bits_before
+        loss = aim.likeness * eyes.likeness(clamp_through(x_hat), step)
+        loss = loss + tightness * F.relu(exceeded - 1) + aim.rate * bits_of(symbols, sigma).sum() / bits_before
         (gradient,) = torch.autograd.grad(loss, latents)
         with torch.no_grad():
             gradient = gradient * unhurried
@@ -101,11 +103,11 @@ def move_latents(
             tightness *= STRICTER if exceeded > 1 else LAXER
             tightness = min(max(tightness, TIGHT[0]), TIGHT[1])
         advance()
-    return subject.settled(_share_of(subject, latents.detach() - start, aim.share))
+    return subject.settled(share_of(subject, latents.detach() - start, aim.share))
 
 
 @torch.no_grad()
-def _share_of(subject: Subject, displaced: Tensor, share: float) -> Tensor:
+def share_of(subject: Subject, displaced: Tensor, share: float) -> Tensor:
     """Symbols of latents that are displaced as far as costs that share of the decibels: [1, M, h, w]."""
 
     def symbols(part: float) -> Tensor:
@@ -125,38 +127,7 @@ def _share_of(subject: Subject, displaced: Tensor, share: float) -> Tensor:
     return symbols(low)
 
 
-class _Eyes:
-    """Surrogates, and what they see of an original x [1, 3, H, W]."""
-
-    def __init__(self, x: Tensor, surrogates: Sequence[Surrogate], aim: Aim) -> None:
-        self._surrogates, self._at_once = surrogates, min(aim.at_once, len(surrogates))
-        self._resolution = aim.resolution
-        generator = torch.Generator("cpu").manual_seed(SEED)
-        self._x, self._windows = x, draw_windows(x.shape[2], x.shape[3], generator)
-        self._journey = Journey(generator)
-        self._seen: dict[tuple[int, int], Tensor] = {}
-
-    def likeness(self, x_hat: Tensor, step: int) -> Tensor:
-        """Cosine between the maps of an original and of a picture x_hat, -1..1, through the window of a step."""
-        number = step % len(self._windows)
-        window = self._windows[number]
-        shown = self._journey(window.of(x_hat))
-        asked = [(step * self._at_once + k) % len(self._surrogates) for k in range(self._at_once)]
-        cosines = [F.cosine_similarity(self._maps(k, shown), self._original(k, number), dim=1) for k in asked]
-        return torch.stack(cosines).mean()
-
-    @torch.no_grad()
-    def _original(self, surrogate: int, window: int) -> Tensor:
-        if (surrogate, window) not in self._seen:
-            self._seen[surrogate, window] = self._maps(surrogate, self._windows[window].of(self._x))
-        return self._seen[surrogate, window]
-
-    def _maps(self, surrogate: int, pictures: Tensor) -> Tensor:
-        """What a surrogate sees where, its last maps, flattened: [1, C * h * w]."""
-        return self._surrogates[surrogate].features(pictures, self._resolution)[0].flatten(1)
-
-
-def _weights(x: Tensor) -> Tensor:
+def weights_of(x: Tensor) -> Tensor:
     """Of a squared error at each place, mean 1: [1, 1, H, W]."""
     seen = price(visible(x))
     return seen / seen.mean()

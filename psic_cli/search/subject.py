@@ -12,6 +12,8 @@ from psic_cli.bitstream.header import Header
 from psic_cli.bitstream.tables import SCALES
 from psic_cli.latents import condition_of, level_of
 from psic_cli.networks.entropy_model import MEAN_BITS
+from psic_cli.networks.layers import pad_to_multiple
+from psic_cli.networks.network import PICTURE_MULTIPLE
 from psic_cli.zoo import Model
 
 
@@ -20,14 +22,15 @@ class Subject:
     """One picture, and what a search needs to know of its latents.
 
     x: [1, 3, H, W] in 0..1. latents: y in steps of quantisation, real [1, M, h, w]. mean: as the coder predicts it, in
-    such steps, and sigma: of its tables, both of the latents as they are. paint: latents in steps -> the picture, not
-    clamped [1, 3, H, W].
+    such steps, and sigma: of its tables, both of the latents as they are. analyse: a picture of the same size -> its
+    latents. paint: latents in steps -> the picture, not clamped [1, 3, H, W].
     """
 
     x: Tensor
     latents: Tensor
     mean: Tensor
     sigma: Tensor
+    analyse: Callable[[Tensor], Tensor]
     paint: Callable[[Tensor], Tensor]
 
     @property
@@ -55,9 +58,14 @@ def subject_of(x: Tensor, latents: Tensor, z: Tensor, header: Header, model: Mod
             x_hat = network.synthesise(scaled * inverse, condition)
         return x_hat[..., : header.height, : header.width].float()
 
+    def analyse(picture: Tensor) -> Tensor:
+        with model.arithmetic():
+            y, _ = network.analyse(pad_to_multiple(picture, PICTURE_MULTIPLE), network.config.quality(level))
+        return network.scale(y.float(), level)
+
     _, prediction = network.code(latents, z, level)
     sigma = torch.tensor(SCALES, dtype=torch.float32, device=x.device)[prediction.index.long()]
-    return Subject(x, latents, prediction.mean.float() / 2**MEAN_BITS, sigma, paint)
+    return Subject(x, latents, prediction.mean.float() / 2**MEAN_BITS, sigma, analyse, paint)
 
 
 def bits_of(symbols: Tensor, sigma: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from psic_cli.bitstream.container import Section, unpack
 from psic_cli.codec import Version
 from psic_cli.latents import read_latents, read_moves
 from psic_cli.picture import Picture, Pixels
+from psic_cli.search import find
 from psic_cli.vlp.interface import load_vlp
 from tests.cli.run import ROOT
 
@@ -133,3 +134,15 @@ def test_steps_are_told_one_by_one(model, witness):
 def test_an_effort_that_there_is_not_is_refused(model, effort):
     with pytest.raises(ValueError, match="0 to 9"):
         encoded(model, effort=effort)
+
+
+def test_at_the_lowest_quality_the_full_version_is_moved_towards_what_models_read(model, witness, monkeypatch):
+    with Image.open(ROOT / "sample_images" / "cat.png") as image:
+        cat = np.array(image.convert("RGB").resize((256, 224)))
+    readable = encoded(model, cat, quality=1, strength=0, surrogates=[witness])
+    monkeypatch.setattr(find, "READABLE_BELOW", 0)
+    plain = encoded(model, cat, quality=1, strength=0, surrogates=[witness])
+    one, other = (decoded(data, Version.FULL) for data in (readable, plain))
+    assert likeness(witness, one, cat) > likeness(witness, other, cat) + 0.015
+    assert psnr(one, cat) > psnr(other, cat) - 0.6
+    assert len(readable) < 1.06 * len(plain)
