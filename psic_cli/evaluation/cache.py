@@ -31,7 +31,7 @@ _SUFFIX = ".psic-result"
 _DIGEST_BYTES = 32
 _PACKAGES = ("torch", "numpy", "pillow", "pillow-jxl-plugin", "timm", "open_clip_torch")
 # What figures come from. Reports and commands may change without making a cache worthless.
-_CODE = ("codec.py", "bitstream/*.py", "networks/*.py", "vlp/*.py")
+_CODE = ("codec.py", "latents.py", "alpha.py", "bitstream/*.py", "networks/*.py", "search/*.py", "vlp/*.py")
 _EVALUATION_CODE = (
     *("attacks", "best_settings", "cache", "coding", "metrics", "ms_ssim", "peers", "rate_distortion", "seeing"),
     "unseen",
@@ -115,11 +115,15 @@ def software() -> dict[str, str]:
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-    package = Path(__file__).parent.parent
-    sources = [path for pattern in _CODE for path in sorted(package.glob(pattern))]
-    sources += [package / "evaluation" / f"{name}.py" for name in _EVALUATION_CODE]
-    code = hashlib.sha256(b"".join(path.read_bytes() for path in sources if path.is_file()))
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sources() if path.is_file()))
     return {**versions, "code": code.hexdigest()}
+
+
+def sources() -> list[Path]:
+    """The files of psic itself that figures come from."""
+    package = Path(__file__).parent.parent
+    of_psic = [path for pattern in _CODE for path in sorted(package.glob(pattern))]
+    return of_psic + [package / "evaluation" / f"{name}.py" for name in _EVALUATION_CODE]
 
 
 def weights_hash(network: object) -> str | None:

@@ -25,10 +25,10 @@ COMMANDS = {  # file -> what measures it, in the folder of the data
     "kodak": f"psic evaluate kodak/ {_QUALITIES} --peers jpeg,webp,avif,jpeg2000",
     "kodak-effort-0": f"psic evaluate kodak/ {_QUALITIES} --effort 0",
     "kodak-half": f"psic evaluate kodak/ {_QUALITIES} --strength 0.5",
-    "imagenet": f"psic evaluate --labels imagenet_val/labels.csv --kinds imagenet {_MODELS} -q 50",
+    "imagenet": "psic evaluate --labels imagenet_val/labels.csv --kinds imagenet --attacks jpeg75,resize,blur,noise "
+    f"{_MODELS} -q 50",
     "machine": "psic evaluate --labels imagenet_val/labels.csv --vlp witness:lite2 -q 1",
     "retrieval": f"psic evaluate --captions flickr8k/captions.jsonl {_MODELS} -q 50 --limit 300",
-    "attacks": f"psic evaluate --labels imagenet_val/labels.csv {_MODELS} -q 50 --attacks jpeg75,resize,blur,noise",
     "large": f"psic evaluate --agreement large/ --sides 256,1280 {_MODELS} -q 50",
 }
 PAGES, MODEL = (Path("docs/results.md"), Path("README.md")), Path("models/psic-base")
@@ -224,7 +224,7 @@ def retrieval(figures: Figures) -> str:
 
 
 def attacks(figures: Figures) -> str:
-    found = figures.found["attacks"]["attacks"]["outcomes"]
+    found = figures.found["imagenet"]["attacks"]["outcomes"]
     rows: dict[str, list[str]] = {}
     for row in found:
         cells = rows.setdefault(row["attack"], [row["attack"]])
@@ -295,7 +295,7 @@ PARTS: dict[str, tuple[tuple[str, ...], Callable[[Figures], str]]] = {  # by nam
     "small": (("machine", "imagenet"), small),
     "machine": (("machine", "imagenet"), machine),
     "retrieval": (("retrieval",), retrieval),
-    "attacks": (("attacks",), attacks),
+    "attacks": (("imagenet",), attacks),
     "agreement": (("large",), agreement),
 }
 

@@ -1,8 +1,12 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from psic_cli.evaluation import cache, coding, rate_distortion, seeing
 from psic_cli.evaluation.cache import Cache, Entry, picture_hash, weights_hash
+from tests.cli.run import ROOT
 from tests.evaluation.conftest import known, picture
 from tests.evaluation.test_shielding import experiment
 
@@ -137,3 +141,15 @@ def test_a_model_without_weights_is_never_taken_from_the_cache(tmp_path, tiny_mo
     colour_model.encode_image = lambda pictures: torch.full((len(pictures), 3), 7.0)
     again = seeing.look(picture(), asked)
     assert again.embeddings["colours"][seeing.UNTOUCHED].tolist() == [7, 7, 7]
+
+
+def test_all_that_encoding_computes_with_counts_as_what_figures_come_from():
+    about_files = ("errors", "icc", "keys", "packages", "picture", "runtime", "shell", "torch_first", "zoo")
+    loaded = "import sys, psic_cli.codec, psic_cli.vlp.witness; print(*(m for m in sys.modules if 'psic_cli.' in m))"
+    names = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
+    counted = {".".join(path.with_suffix("").parts[-2:]) for path in cache.sources()}
+    computing = [name.split(".")[1:] for name in names if name.split(".")[1] not in about_files]
+    assert len(computing) > 20
+    for parts in computing:
+        package = ROOT.joinpath("psic_cli", *parts)
+        assert package.is_dir() or ".".join(package.parts[-2:]) in counted, parts

@@ -80,10 +80,12 @@ def measured_files(folder: Path, weights: str) -> None:
     ]
     contents = {
         "kodak": {"rate_distortion": {"summaries": [summary], "bd_rates": bd}},
-        "imagenet": {"classification": {"versions": sizes, "zero_shot": zero_shot, "machine": [gain], "kinds": asked}},
+        "imagenet": {
+            "classification": {"versions": sizes, "zero_shot": zero_shot, "machine": [gain], "kinds": asked},
+            "attacks": {"outcomes": [outcome, {**outcome, "model": "witness:lite2", "remaining": None}]},
+        },
         "machine": {"classification": {"versions": sizes, "machine": [{**gain, "quality": 1}]}},
         "retrieval": {"retrieval": {"retrieval": [pairs]}},
-        "attacks": {"attacks": {"outcomes": [outcome, {**outcome, "model": "witness:lite2", "remaining": None}]}},
         "large": {"agreement": same},
         "kodak-effort-0": {
             "rate_distortion": {"summaries": [{**summary, "bpp": interval(0.5), "encode_seconds": 0.25}]}
@@ -160,7 +162,7 @@ def test_what_is_missing_is_not_measured_and_no_old_figure_stays(checkout):
     (checkout / "results" / "imagenet.json").unlink()
     publish.main(["results"])
     parts = {match[2]: match[0].split("\n", 1)[1] for page in PAGES for match in PART.finditer(page.read_text("utf-8"))}
-    missing = {"classification", "kinds", "small", "machine"}
+    missing = {"attacks", "classification", "kinds", "small", "machine"}
     assert {name for name, text in parts.items() if text.startswith(NOT_MEASURED)} == missing
     assert "imagenet_val_zero_shot_top1" not in json.loads((MODEL / zoo.CARD_FILE).read_text("utf-8"))["measured"]
     for name in COMMANDS:
