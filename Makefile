@@ -64,5 +64,5 @@ $(TO_RUN): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(TO_TEST): pyproject.toml $(TO_RUN)
-	$(BIN)/python -m pip install --quiet -e '.[dev,train,evaluate]'
+	$(BIN)/python -m pip install --quiet -e '.[dev,train,evaluate,compressai]'
 	@touch $@

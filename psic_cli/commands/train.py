@@ -78,10 +78,6 @@ def train(
         raise UsageError("--as-is needs --resume DIR and --export FOLDER")
     if export is None and (name is not None or card is not None):
         raise UsageError("--name and --card need --export FOLDER")
-    with streams.claim_streams():
-        from psic_cli.training import rate
-
-        rate.check_available()
     extra = {} if card is None else _read_card(card)
     if export is not None and (export / zoo.CARD_FILE).exists() and not force:
         raise OutputError(f"{name_of(export)} holds a model", "use --force to replace it, or name another folder")
@@ -110,7 +106,7 @@ def train(
         if vlp and distributed.is_first():  # a resumed run must not fall back on other models
             text = f"[conditions]\nvlps = {json.dumps(vlp)}\n"
             streams.write_file(changes, text.encode(), overwrite=True)
-        run = _checkpoint(settings, folder, place) if as_is else _train(settings, folder, place)
+        run = _as_it_is(settings, folder, place) if as_is else _train(settings, folder, place)
         if export is not None and distributed.is_first():
             _export(run, export, name or settings.name, extra)
     return ExitCode.OK
@@ -157,13 +153,11 @@ def _train(settings: TrainingConfig, folder: Path, device: str) -> Run:
         logger.propagate = True
 
 
-def _checkpoint(settings: TrainingConfig, folder: Path, device: str) -> Run:
-    """A run as its checkpoint holds it, with averaged weights if it averages."""
-    from psic_cli.training.run import Run
+def _as_it_is(settings: TrainingConfig, folder: Path, device: str) -> Run:
+    from psic_cli.training.recipe import as_it_is
 
-    run = Run(settings, folder, device)
-    run.load(averaged=True)
-    return run
+    _check_data(settings)
+    return as_it_is(settings, folder, device)
 
 
 def _export(run: Run, folder: Path, name: str, extra: dict[str, Any]) -> None:

@@ -118,7 +118,11 @@ class Gated(nn.Module):
         return x + convolve(self.expand, F.glu(h, dim=1), next(biases))
 
 
-BLOCKS = {"bottleneck": Bottleneck, "depthwise": Depthwise, "gated": Gated}
+BLOCKS: dict[str, type[Bottleneck] | type[Depthwise] | type[Gated]] = {
+    "bottleneck": Bottleneck,
+    "depthwise": Depthwise,
+    "gated": Gated,
+}
 
 
 def _start_at_zero(convolution: nn.Conv2d) -> nn.Conv2d:

@@ -1,5 +1,5 @@
-"""Stage 2: all but CLTG is frozen, so the bits and the full version stay what they are; CLTG learns what the protected
-and the machine condition add to the synthesis.
+"""The last stage: all but CLTG is frozen, so the bits and the full version stay what they are; CLTG learns what the
+protected and the machine condition add to the synthesis.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from psic_cli.networks.cltg import WITNESS_SIDE
 from psic_cli.networks.entropy_model import clamp_z
@@ -45,7 +45,7 @@ class ConditionsStage:
 
     name = "conditions"
 
-    def __init__(self, run: Run, fresh: bool) -> None:
+    def __init__(self, run: Run) -> None:
         self.run, self.config, self.network = run, run.config.conditions, run.network
         self.surrogates = Surrogates(self.config.vlps, run.device)
         self.judges = Surrogates(self.config.judges, run.device)
@@ -57,9 +57,6 @@ class ConditionsStage:
         self._read_pictures(seed)
         self.network.eval().requires_grad_(False)
         self.network.g_s.cltg.requires_grad_(True)
-        if fresh and self.config.afresh:
-            for head in self.network.g_s.cltg.heads.parameters():
-                nn.init.zeros_(head)
 
     def _read_pictures(self, seed: int) -> None:
         data, device = self.run.config.data, self.run.device
@@ -69,14 +66,18 @@ class ConditionsStage:
         sides = SIDES + (LARGE_SIDES if large[0] else [])
         pictures = photos + [pair.rgb for pair in pairs] + large[0]
         self.captions: list[list[str]] = [[]] * len(photos) + [pair.captions for pair in pairs] + [[]] * len(large[0])
-        self.source = ScaleSource(pictures, sides, seed, device, TONED, OBLONG)
+        pixels = self.config.batch * PICTURE_PIXELS
+        self.source = ScaleSource(pictures, sides, pixels, seed, device, data.workers, TONED, OBLONG)
         largest = max(sides) if self.config.scale_condition else min(sides)
         self.network.config = replace(self.network.config, largest_side=largest)
         self.held_out = {
-            side: ScaleSource(pictures, [side], 0, device).next_batch(count * side**2).x
+            side: ScaleSource(pictures, [side], count * side**2, 0, device).next_batch().x
             for (side, count), pictures in zip(JUDGED.items(), (held_out, large[1]), strict=True)
             if pictures
         }
+
+    def begin(self) -> None:
+        """All conditions start where the network has them."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.network.g_s.cltg.parameters())}]
@@ -99,7 +100,7 @@ class ConditionsStage:
             return self.network.synthesise(y_hat, condition).float()[..., : size[0], : size[1]]
 
     def loss(self) -> tuple[Tensor, dict[str, float]]:
-        batch = self.source.next_batch(self.config.batch * PICTURE_PIXELS)
+        batch = self.source.next_batch()
         x = batch.x.contiguous(memory_format=torch.channels_last)
         models = self.surrogates.draw(self.config.surrogates_per_step, self.generator)
         with self.run.arithmetic(), torch.no_grad():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from psic_cli.errors import InputError
+from psic_cli.networks.config import KINDS as NETWORK_KINDS
 from psic_cli.networks.config import NetworkConfig
 
 if sys.version_info >= (3, 11):
@@ -27,17 +28,20 @@ class DataConfig:
     photos: list[str] = field(default_factory=list)  # for both stages, without captions
     pairs: str = ""  # captions.jsonl: one {"split", "image", "captions"} per line, images relative to the file
     large: list[str] = field(default_factory=list)  # photos of real size, for what happens at the scale of a camera
+    drawn: float = 0.0  # share of the crops that are text, screenshots, charts and line art, made by code
+    workers: int = 0  # processes beside training that cut out pictures; 0: training does
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """A stage; the first one, which trains all that decides rate and distortion, needs no more."""
+    """A stage; those that train all that decides rate and distortion need no more."""
 
     steps: int = 10000
-    batch: int = 8  # pictures, in each process; in the second stage as many pixels as so many of 224 x 224 have
-    crop: int = 256  # pixels; the second stage takes whole pictures
+    batch: int = 8  # pictures, in each process; of the conditions as many pixels as so many of 224 x 224 have
+    crop: int = 256  # pixels; the conditions take whole pictures
     learning_rate: float = 1e-3
     warm_up: int = 200  # steps
+    decay: float = 1.0  # share of the steps, at the end, in which the rate falls; before it the number may be changed
     clip_norm: float = 1.0
     optimiser: str = "muon"  # for the matrices, with adamw for the rest; or "adamw" for all
     average: float = 0.0  # decay of the moving average of the weights, e.g. 0.999; 0: none
@@ -45,7 +49,7 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class ConditionsConfig(StageConfig):
-    """The second stage: all but CLTG is frozen, which learns what the conditions change in the synthesis."""
+    """The last stage: all but CLTG is frozen, which learns what the conditions change in the synthesis."""
 
     vlps: list[str] = field(default_factory=list)  # the surrogates, e.g. "witness:lite0"; see psic_cli/vlp
     budget_db: float = 0.5  # what the whole of a shield may lose against the full version, PSNR
@@ -60,8 +64,6 @@ class ConditionsConfig(StageConfig):
     learning_rate: float = 4e-4
     warm_up: int = 30
     optimiser: str = "adamw"  # CLTG is small, and has none of the matrices that "muon" is for
-    # For comparisons (configs/ablations/conditions):
-    afresh: bool = False  # all conditions begin as the full one, whatever the network has learned of them
     scale_condition: bool = True  # CLTG is told how large the picture is
 
 
@@ -70,17 +72,18 @@ class TrainingConfig:
     """A whole run."""
 
     name: str = "psic-base"
-    start_from: str = ""  # folder of an exported model to go on from; its sizes take the place of [network]
+    start_from: str = ""  # folder of an exported model to finetune; its sizes take the place of [network]
     licence: str = "Apache-2.0"
     seed: int = 1
     lambda_low: float = 0.0008  # on 255^2 MSE, at level 0
     lambda_high: float = 0.08  # at the top level
     validate_every: int = 500  # steps
     save_every: int = 250  # steps
-    compile: bool = False  # the network's parts, by torch.compile: slow to start, then faster
+    compile: bool = False  # the first stages' loss, by torch.compile: slow to start, then faster
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     compression: StageConfig = field(default_factory=StageConfig)
+    rounding: StageConfig = field(default_factory=lambda: StageConfig(steps=0))
     conditions: ConditionsConfig = field(default_factory=ConditionsConfig)
 
 
@@ -90,11 +93,7 @@ def load_config(*paths: Path) -> TrainingConfig:
     """
     values: dict[str, Any] = {}
     for path in paths:
-        try:
-            with open(path, "rb") as file:
-                found = tomllib.load(file)
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot read the configuration: {error}") from error
+        found = read_toml(path)
         _build(TrainingConfig, found, str(path))  # so that an error names the file it is in
         for key, value in found.items():
             both = isinstance(value, dict) and isinstance(values.get(key), dict)
@@ -103,8 +102,18 @@ def load_config(*paths: Path) -> TrainingConfig:
     return built
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """InputError if the file cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot read the configuration: {error}") from error
+
+
 _KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool, "list[str]": list}  # or a table
 _CHOICES = {
+    **NETWORK_KINDS,
     "optimiser": ("muon", "adamw"),
     "shield": ("uaeo", "cosine"),
     "objective": ("budget", "mgda", "fixed"),
@@ -125,6 +134,7 @@ def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
         "data": DataConfig,
         "network": NetworkConfig,
         "compression": StageConfig,
+        "rounding": StageConfig,
         "conditions": ConditionsConfig,
     }
     arguments = {

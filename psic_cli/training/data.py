@@ -1,17 +1,20 @@
 """Pictures for training: decoded once, kept in memory as uint8, cropped at random.
 
-What leaves the processor is uint8: batches become floats, and are resized, on the device, and where that is a GPU the
-next ones are cut out meanwhile. A held-out share (by a hash of the file name) is for validation only.
+A batch depends on the seed and on its number alone: processes beside training cut out the next ones, as many as are
+wished for, and a run that goes on needs to know no more than a number. What they hand over is uint8: batches become
+floats, and are resized, on the device. A held-out share (by a hash of the file name) is for validation only.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
+import signal
 import zlib
 from abc import ABC, abstractmethod
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +24,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
 from psic_cli.errors import InputError
+from psic_cli.training.drawings import drawing
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 HELD_OUT_SHARE = 40  # one photo in so many is for validation
@@ -145,105 +150,119 @@ class Batch:
 
 
 def to_device(rgb: np.ndarray, device: str) -> Tensor:
-    """uint8 [H, W, 3] -> float32 [3, H, W] in 0..1 on a device; only bytes travel there."""
+    """uint8 [..., H, W, 3] -> float32 [..., 3, H, W] in 0..1 on a device, channels last; only bytes travel there."""
     pixels = torch.from_numpy(np.ascontiguousarray(rgb))
     if device != "cpu":
         pixels = pixels.pin_memory().to(device, non_blocking=True)
-    return pixels.permute(2, 0, 1).float() / 255.0
+    return pixels.movedim(-1, -3).float() / 255.0
 
 
-class Source(ABC):
-    """Batches cut out of pictures at random. On a GPU the next batch is cut while the last one is trained on; the order
-    of batches is the same. A source gives batches of one size.
+class Source(Dataset[Cut], ABC):
+    """Batches cut out of pictures at random.
 
     Args:
         pictures: uint8 [H, W, 3].
         device: where batches go.
+        workers: processes that cut them; 0: this one does.
     """
 
-    def __init__(self, pictures: list[np.ndarray], seed: int, device: str) -> None:
-        self.pictures, self.device = pictures, device
-        self.generator = np.random.default_rng(seed)
-        self._thread = ThreadPoolExecutor(1) if device != "cpu" else None
-        self._next: tuple[int, dict[str, Any], Future[Cut]] | None = None
+    def __init__(self, pictures: list[np.ndarray], seed: int, device: str, workers: int) -> None:
+        self.pictures, self.seed, self.device, self.workers = pictures, seed, device, workers
+        self.number = 0  # of the next batch
+        self._cuts: Iterator[Cut] | None = None
 
     @abstractmethod
-    def cut(self, size: int) -> Cut:
-        """Draw a batch. size: what `next_batch` was asked for."""
+    def cut(self, draw: np.random.Generator) -> Cut:
+        """Draw a batch."""
 
-    def _take(self, size: int) -> Cut:
-        if self._thread is None:
-            return self.cut(size)
-        if self._next is None or self._next[0] != size:
-            self.load_state(self.state())  # forget what was drawn for another size
-            self._next = self._ahead(size)
-        taken = self._next[2].result()
-        self._next = self._ahead(size)
-        return taken
+    def __getitem__(self, number: int) -> Cut:
+        return self.cut(np.random.default_rng([self.seed, number]))
 
-    def _ahead(self, size: int) -> tuple[int, dict[str, Any], Future[Cut]]:
-        assert self._thread is not None
-        return size, _state(self.generator), self._thread.submit(self.cut, size)
+    def _take(self) -> Cut:
+        if self._cuts is None:
+            loader = DataLoader(
+                copy.copy(self),  # without the iterator: it ends its processes when nothing refers to it any more
+                batch_size=None,
+                sampler=itertools.count(self.number),
+                num_workers=self.workers,
+                collate_fn=_as_it_is,
+                worker_init_fn=_leave_signals_to_parent,
+                generator=torch.Generator(),  # not the common one, which a run that goes on finds as it was
+            )
+            self._cuts = iter(loader)
+        self.number += 1
+        return next(self._cuts)
 
     def state(self) -> dict[str, Any]:
-        """Of the random numbers, as if nothing had been cut ahead."""
-        return dict(self._next[1]) if self._next else _state(self.generator)
+        return {"number": self.number}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        if self._next is not None:
-            self._next[2].result()
-            self._next = None
-        self.generator.bit_generator.state = state
+        self.number, self._cuts = state["number"], None
 
 
-def _state(generator: np.random.Generator) -> dict[str, Any]:
-    return copy.deepcopy(dict(generator.bit_generator.state))
+def _as_it_is(cut: Any) -> Any:
+    """In place of the tensors that a loader makes of what it hands over."""
+    return cut
+
+
+def _leave_signals_to_parent(_: int) -> None:
+    """Who stops a run stops all its processes at once, but the last step still wants its batch."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class CropSource(Source):
-    """Random crops of photos for the compression stage, of a size drawn for the whole batch.
+    """Random crops for the first stages, all of one size.
 
-    An entropy network that has only seen small crops reads large pictures wrongly. Batches hold about the same number
-    of pixels. What is more than twice as large as a crop is shrunk first, by a random factor: at their own size large
-    photos are smoother than what people compress. Pictures smaller than a crop are not enlarged for it, if there are
-    others. The larger a picture, the more often it is drawn: it has more to show before it repeats itself.
+    What is more than twice as large as a crop is shrunk first, by a random factor: at their own size large photos are
+    smoother than what people compress. Pictures much smaller than a crop are not enlarged for it, if there are others.
+    The larger a picture, the more often it is drawn: it has more to show before it repeats itself.
 
     Crops are turned, and many are resized or get other colours: a few thousand pictures have more to show that way.
+
+    batch: crops in one. drawn: the share of them that are drawings instead (drawings.py).
     """
 
-    def __init__(self, pictures: list[np.ndarray], crops: list[int], seed: int, device: str = "cpu") -> None:
-        super().__init__(pictures, seed, device)
-        self.crops = crops
+    def __init__(
+        self,
+        pictures: list[np.ndarray],
+        crop: int,
+        batch: int,
+        seed: int,
+        device: str = "cpu",
+        workers: int = 0,
+        drawn: float = 0.0,
+    ) -> None:
+        super().__init__(pictures, seed, device, workers)
+        self.crop, self.batch, self.drawn = crop, batch, drawn
         sides = np.array([math.sqrt(rgb.shape[0] * rgb.shape[1]) for rgb in pictures])
-        self.chances = {}
-        for crop in crops:
-            able = np.array([min(rgb.shape[:2]) >= crop for rgb in pictures])
-            chances = sides * able if able.any() else sides
-            self.chances[crop] = chances / chances.sum()
+        able = np.array([min(rgb.shape[:2]) >= crop / ENLARGED for rgb in pictures])
+        chances = sides * able if able.any() else sides
+        self.chances = chances / chances.sum()
 
-    def cut(self, size: int) -> Cut:
-        crop = int(self.generator.choice(self.crops))
-        count = max(1, size // crop**2)
-        chosen = self.generator.choice(len(self.pictures), size=count, p=self.chances[crop]).tolist()
-        return Cut(chosen, [self._crop(self.pictures[i], crop) for i in chosen], (crop, crop))
+    def cut(self, draw: np.random.Generator) -> Cut:
+        chosen = draw.choice(len(self.pictures), size=self.batch, p=self.chances).tolist()
+        return Cut(chosen, [self._crop(self.pictures[i], draw) for i in chosen], (self.crop, self.crop))
 
-    def _crop(self, rgb: np.ndarray, crop: int) -> np.ndarray:
-        piece = turned(self._piece(rgb, crop), self.generator)
-        return toned(piece, self.generator) if self.generator.random() < TONED else piece
+    def _crop(self, rgb: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        if draw.random() < self.drawn:
+            return drawing(self.crop, draw)
+        piece = turned(self._piece(rgb, draw), draw)
+        return toned(piece, draw) if draw.random() < TONED else piece
 
-    def _piece(self, rgb: np.ndarray, crop: int) -> np.ndarray:
-        short, smallest = min(rgb.shape[:2]), 1.0
+    def _piece(self, rgb: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        crop, short, smallest = self.crop, min(rgb.shape[:2]), 1.0
         if short < 2 * crop:
-            if short < crop or self.generator.random() >= RESIZED:
-                return random_crop(rgb, crop, self.generator)
+            if short < crop or draw.random() >= RESIZED:
+                return random_crop(rgb, crop, draw)
             smallest = 1 / ENLARGED
-        wider = int(crop * self.generator.uniform(smallest, min(SHRUNK, short / crop)))  # gets the crop's size
-        piece = Image.fromarray(random_crop(rgb, wider, self.generator))
+        wider = int(crop * draw.uniform(smallest, min(SHRUNK, short / crop)))  # gets the crop's size
+        piece = Image.fromarray(random_crop(rgb, wider, draw))
         return np.array(piece.resize((crop, crop), Image.Resampling.BICUBIC))
 
-    def next_batch(self, pixels: int) -> Tensor:
-        """Float32 [B, 3, crop, crop] in 0..1: as many crops as `pixels` allow, and at least one."""
-        return torch.stack([to_device(piece, self.device) for piece in self._take(pixels).pieces])
+    def next_batch(self) -> Tensor:
+        """Float32 [B, 3, crop, crop] in 0..1, channels last."""
+        return to_device(np.stack(self._take().pieces), self.device)
 
 
 class ScaleSource(Source):
@@ -254,45 +273,45 @@ class ScaleSource(Source):
     size so large that one picture has more is drawn less often, so that on average a step costs the same. Oblong
     sizes stretch the square: pictures with captions may have been squashed to one.
 
-    sides: shorter sides in pixels. share_toned: of the pictures, whose colours are changed. share_oblong: of the
-    batches.
+    sides: shorter sides in pixels. pixels: of a batch, which holds as many pictures as they allow, and at least one.
+    share_toned: of the pictures, whose colours are changed. share_oblong: of the batches.
     """
 
     def __init__(
         self,
         pictures: list[np.ndarray],
         sides: list[int],
+        pixels: int,
         seed: int,
         device: str = "cpu",
+        workers: int = 0,
         share_toned: float = 0.0,
         share_oblong: float = 0.0,
     ) -> None:
-        super().__init__(pictures, seed, device)
-        self.sides, self.share_toned, self.share_oblong = sides, share_toned, share_oblong
+        super().__init__(pictures, seed, device, workers)
+        self.sides, self.pixels, self.share_toned, self.share_oblong = sides, pixels, share_toned, share_oblong
         largest = max(range(len(pictures)), key=lambda number: min(pictures[number].shape[:2]))
         self.able = {side: large_enough(pictures, side) or [largest] for side in sides}
 
-    def cut(self, size: int) -> Cut:
-        draw = self.generator
-        chances = np.array([min(1.0, size / side**2) for side in self.sides])
+    def cut(self, draw: np.random.Generator) -> Cut:
+        chances = np.array([min(1.0, self.pixels / side**2) for side in self.sides])
         side = int(draw.choice(self.sides, p=chances / chances.sum()))
-        height, width = self._oblong(side) if draw.random() < self.share_oblong else (side, side)
-        chosen = draw.choice(self.able[side], size=max(1, size // (height * width))).tolist()
-        return Cut(chosen, [self._square(self.pictures[i]) for i in chosen], (height, width))
+        height, width = self._oblong(side, draw) if draw.random() < self.share_oblong else (side, side)
+        chosen = draw.choice(self.able[side], size=max(1, self.pixels // (height * width))).tolist()
+        return Cut(chosen, [self._square(self.pictures[i], draw) for i in chosen], (height, width))
 
-    def _oblong(self, side: int) -> tuple[int, int]:
+    def _oblong(self, side: int, draw: np.random.Generator) -> tuple[int, int]:
         """Height and width, the shorter one is `side`."""
-        longer = round(side * self.generator.uniform(1.0, LONGER))
-        return (longer, side) if self.generator.random() < UPRIGHT else (side, longer)
+        longer = round(side * draw.uniform(1.0, LONGER))
+        return (longer, side) if draw.random() < UPRIGHT else (side, longer)
 
-    def _square(self, rgb: np.ndarray) -> np.ndarray:
-        side = max(1, int(min(rgb.shape[:2]) * self.generator.uniform(SMALLEST_SQUARE, 1.0)))
-        square = random_crop(rgb, side, self.generator)
-        return toned(square, self.generator) if self.generator.random() < self.share_toned else square
+    def _square(self, rgb: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+        side = max(1, int(min(rgb.shape[:2]) * draw.uniform(SMALLEST_SQUARE, 1.0)))
+        square = random_crop(rgb, side, draw)
+        return toned(square, draw) if draw.random() < self.share_toned else square
 
-    def next_batch(self, pixels: int) -> Batch:
-        """As many pictures as `pixels` allow, and at least one."""
-        cut = self._take(pixels)
+    def next_batch(self) -> Batch:
+        cut = self._take()
         resized = [
             F.interpolate(
                 to_device(rgb, self.device)[None], cut.size, mode="bicubic", antialias=True, align_corners=False

@@ -29,10 +29,10 @@ TAIL_MASS = 2.0**-16  # what a z table leaves to its escape on each side
 def z_probabilities(rate: RateModel) -> list[tuple[int, np.ndarray]]:
     """For each table of z its first symbol and the probabilities of all symbols in it."""
     prior = copy.deepcopy(rate.prior).double().cpu().eval()  # training may go on with its own
-    symbols = torch.arange(-Z_MAX, Z_MAX + 1, dtype=torch.float64)
-    likelihood = prior._likelihood(symbols.expand(prior.channels, 1, -1))[0][:, 0].clamp_min(0).numpy()
+    bands, channels, _ = prior.weight.shape
+    symbols = torch.arange(-Z_MAX, Z_MAX + 1, dtype=torch.float64).expand(bands, channels, 1, -1)
     tables = []
-    for row in likelihood:
+    for row in prior(symbols, torch.arange(bands)).flatten(0, 2).numpy():
         row = row / max(1.0, row.sum())
         below, above = np.cumsum(row), np.cumsum(row[::-1])[::-1]
         inside = np.flatnonzero((below > TAIL_MASS) & (above > TAIL_MASS))

@@ -69,7 +69,7 @@ class Optimiser:
             )
         adam_groups = [group for group in rest if group["params"]]
         if adam_groups:
-            parts.append(torch.optim.AdamW(adam_groups, lr=0.0, betas=BETAS, weight_decay=0.0))
+            parts.append(torch.optim.AdamW(adam_groups, lr=0.0, betas=BETAS, weight_decay=0.0, fused=True))
         self.parts = parts
         self.leaves = [leaf for group in ours for leaf in group["params"]]
         self.rest = [p for group in rest for p in group["params"]]
@@ -127,8 +127,7 @@ class Average:
     def update(self) -> None:
         """Take in the parameters as they are after a step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for value, parameter in zip(self.values, self.parameters, strict=True):
-            value.lerp_(parameter, 1 - decay)
+        torch._foreach_lerp_(self.values, [p.detach() for p in self.parameters], 1 - decay)
         self.updates += 1
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""From a configuration to a trained network: rate and distortion first, then the conditions.
+"""From a configuration to a trained network: rate and distortion, the same of really rounded latents, the conditions.
 
 `train(config, folder)` starts or goes on. Under torchrun several processes train together, see distributed.py.
 """
@@ -12,11 +12,13 @@ import torch
 
 from psic_cli.errors import InputError
 from psic_cli.training import distributed
-from psic_cli.training.compression import CompressionStage
+from psic_cli.training.compression import CompressionStage, RoundingStage
 from psic_cli.training.conditions import ConditionsStage
 from psic_cli.training.config import TrainingConfig
-from psic_cli.training.run import Run
-from psic_cli.training.stage import log, run_stage
+from psic_cli.training.run import Run, log
+from psic_cli.training.stage import run_stage
+
+STAGES: tuple[Any, ...] = (CompressionStage, RoundingStage, ConditionsStage)
 
 
 def train(config: TrainingConfig, folder: Path, device: str = "cpu") -> Run:
@@ -32,13 +34,14 @@ def train(config: TrainingConfig, folder: Path, device: str = "cpu") -> Run:
     try:
         run = Run(config, folder, device)
         state = run.load() if run.checkpoint.exists() else {}
-        kinds: tuple[Any, ...] = (CompressionStage, ConditionsStage)
-        left = [kind for kind in kinds if kind.name not in run.finished and getattr(config, kind.name).steps]
+        left = [kind for kind in STAGES if kind.name not in run.finished and getattr(config, kind.name).steps]
         if not left:
             log.info("nothing is left to train: a new run goes on from what this one exports (start_from)")
         for kind in left:
             resumed = state if state.get("progress") and state["progress"]["stage"] == kind.name else None
-            stage = kind(run, fresh=resumed is None)
+            stage = kind(run)
+            if resumed is None:
+                stage.begin()
             distributed.start_alike([run.network, run.rate])
             if distributed.count() > 1 and resumed is None:
                 torch.manual_seed(config.seed + distributed.rank())
@@ -47,4 +50,15 @@ def train(config: TrainingConfig, folder: Path, device: str = "cpu") -> Run:
     finally:
         distributed.leave()
         torch.set_flush_denormal(False)  # it is the process', and whoever called may need its smallest numbers
+    return run
+
+
+def as_it_is(config: TrainingConfig, folder: Path, device: str) -> Run:
+    """A run as its checkpoint holds it, ready for an export: with averaged weights if it averages, and with the tables
+    that belong to them.
+    """
+    run = Run(config, folder, device)
+    state = run.load(averaged=True)
+    if state["progress"] and state["progress"]["stage"] != ConditionsStage.name:
+        CompressionStage(run).finish()
     return run

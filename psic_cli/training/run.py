@@ -6,7 +6,9 @@ runs/NAME/config.toml  checkpoint.pt  log.jsonl
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from psic_cli.shell import streams
 from psic_cli.training import distributed
 from psic_cli.training.config import TrainingConfig
 from psic_cli.training.rate import RateModel
+
+log = logging.getLogger("psic.training")
 
 
 class Run:
@@ -40,9 +44,17 @@ class Run:
         self.finished: list[str] = []  # stages
         if trained is not None:
             self._start_from(trained)
-        if config.compile:
-            for part in (self.network.g_a, self.network.g_s, self.network.h_s):
-                part.compile()  # in place: names in checkpoints stay what they are
+
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """By torch.compile, where the configuration wants it and this machine has what it needs."""
+        if not self.config.compile:
+            return function
+        try:
+            torch.compile(lambda x: x + 1)(torch.zeros(2, device=self.device))
+        except Exception as error:  # a missing compiler, header or driver: each has an exception of its own
+            log.warning("training without torch.compile, which is slower: %s", _first_line(error))
+            return function
+        return torch.compile(function, dynamic=False)
 
     def _start_from(self, trained: PsicNetwork) -> None:
         """Take over an exported model. Its density of z is kept as tables alone, so the rate model starts afresh."""
@@ -114,6 +126,10 @@ class Run:
         if distributed.is_first():
             with open(self.log_file, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def restore_random(state: dict[str, Any], device: str) -> None:

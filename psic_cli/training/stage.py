@@ -5,7 +5,6 @@ SIGTERM and Ctrl-C save a checkpoint first. Words go through `logging`.
 
 from __future__ import annotations
 
-import logging
 import math
 import signal
 import time
@@ -18,9 +17,7 @@ from torch import Tensor, nn
 from psic_cli.training import distributed
 from psic_cli.training.config import StageConfig
 from psic_cli.training.optimiser import Average, Optimiser, matrix_weights
-from psic_cli.training.run import Run, own_part, restore_random
-
-log = logging.getLogger("psic.training")
+from psic_cli.training.run import Run, log, own_part, restore_random
 
 
 class Stage(Protocol):
@@ -28,6 +25,10 @@ class Stage(Protocol):
 
     name: str
     config: StageConfig
+
+    def begin(self) -> None:
+        """Before the first step."""
+        ...
 
     def parameter_groups(self) -> list[dict[str, Any]]: ...
 
@@ -47,9 +48,10 @@ class Stage(Protocol):
 
 
 def learning_rate(config: StageConfig, step: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last step."""
+    """Linear warm-up; over the last `decay` of the steps, half a cosine to zero."""
     warm = min(1.0, (step + 1) / max(1, config.warm_up))
-    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+    left = min(1.0, max(0, config.steps - step) / (config.steps * config.decay))
+    return config.learning_rate * warm * 0.5 * (1 - math.cos(math.pi * left))
 
 
 class Progress:

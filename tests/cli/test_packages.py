@@ -10,9 +10,7 @@ from psic_cli.benchmark.processes import Spent
 from psic_cli.errors import UsageError
 from psic_cli.networks.backbones import adapt
 from psic_cli.shell.exit_codes import ExitCode
-from psic_cli.training.rate import RateModel
 from tests.cli.run import ROOT, child_environment, psic, psic_process
-from tests.training.conftest import SMALL
 
 BENCH = ["bench", "--sizes", "0.004", "--repeat", "1", "--threads", "1", "-m", "tiny"]
 NETWORKS = "bmshj2018-hyperprior, mbt2018-mean, cheng2020-anchor, psic-release-size"
@@ -30,32 +28,13 @@ def quick(monkeypatch):
     monkeypatch.setattr("psic_cli.benchmark.measure.measure", lambda *arguments: Spent(1.5, 1.0, 200_000_000))
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["missing.toml", "-o", "run"],
-        ["missing.toml", "-o", "run", "--export", "model", "--card", "missing.json"],
-        ["--resume", "missing"],
-        ["--resume", "missing", "--as-is", "--export", "model"],
-    ],
-)
-def test_training_says_how_to_get_compressai_before_it_reads_anything(folder, without, arguments):
-    without("compressai")
-    done = psic("train", *arguments)
-    assert done.code == ExitCode.USAGE
-    assert done.errors == ["psic: error: training needs the package compressai"]
-    assert "pip install 'psic[train]'" in done.stderr
-    assert done == b""
-    assert list(folder.iterdir()) == []
-
-
 def test_a_package_that_is_there_and_broken_says_what_ails_it(folder):
     (folder / "compressai").mkdir()
     (folder / "compressai" / "__init__.py").write_text("raise ImportError('made for\\nnumpy 1')")
-    done = psic_process("train", "missing.toml", "-o", "run", PYTHONPATH=f"{folder}:{ROOT}")
+    done = psic_process(*BENCH, "--peers", "mbt2018-mean", PYTHONPATH=f"{folder}:{ROOT}")
     assert done.code == ExitCode.USAGE
     assert done.errors == [
-        "psic: error: training needs the package compressai, which cannot be imported: made for numpy 1"
+        "psic: error: a network as peer needs the package compressai, which cannot be imported: made for numpy 1"
     ]
     assert "Traceback" not in done.stderr
 
@@ -63,14 +42,14 @@ def test_a_package_that_is_there_and_broken_says_what_ails_it(folder):
 @pytest.mark.parametrize(
     ("first", "hint"),
     [
-        ((sys.version_info[0], sys.version_info[1] + 1), "pip install 'psic[train]'"),
-        ((3, 10), "compressai exists for Python 3.9 and earlier only: pip install 'psic[train]' there"),
+        ((sys.version_info[0], sys.version_info[1] + 1), "pip install 'psic[compressai]'"),
+        ((3, 10), "compressai exists for Python 3.9 and earlier only: pip install 'psic[compressai]' there"),
     ],
 )
 def test_who_cannot_install_a_package_is_told_where_it_can_be(folder, without, monkeypatch, first, hint):
     without("compressai")
     monkeypatch.setitem(packages.MISSING_FROM, "compressai", first)
-    assert psic("train", "--resume", "run").stderr.splitlines()[1] == f"psic: hint: {hint}"
+    assert psic(*BENCH, "--peers", "mbt2018-mean").stderr.splitlines()[1] == f"psic: hint: {hint}"
 
 
 def test_bench_measures_what_is_there_and_says_what_is_not(folder, without, quick):
@@ -93,8 +72,6 @@ def test_bench_refuses_a_peer_that_is_asked_for_and_missing(folder, without):
 
 def test_code_that_needs_compressai_raises_the_same(without):
     without("compressai")
-    with pytest.raises(UsageError, match="training needs the package compressai"):
-        RateModel(SMALL)
     with pytest.raises(UsageError, match="backbone mbt2018-mean needs the package compressai"):
         adapt("mbt2018-mean")
 
@@ -109,7 +86,7 @@ def test_bd_rates_say_how_to_get_their_package(folder, without, png):
 
 
 @pytest.mark.slow
-def test_all_but_training_works_without_compressai(folder, png):
+def test_all_but_networks_of_others_works_without_compressai(folder, png):
     (folder / "photo.png").write_bytes(png)
     commands = [
         ["keygen", "key.bin"],

@@ -11,11 +11,8 @@ import pytest
 from psic_cli import keys
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.training.config import load_config
-from tests import needs
 from tests.cli.conftest import picture_bytes
 from tests.cli.run import child_environment, command, psic
-
-pytestmark = needs.COMPRESSAI
 
 CONFIG = """
 name = "mini"

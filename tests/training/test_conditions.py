@@ -19,11 +19,11 @@ from psic_cli.training.losses import recognition, shown
 from psic_cli.training.multi_objective import Budgets
 from psic_cli.training.recipe import train
 from psic_cli.training.run import Run
-from tests import needs
 from tests.training.conftest import smooth_picture
 from tests.training.test_recipe import check_same, train_with_stop
 
-pytestmark = [needs.COMPRESSAI, pytest.mark.usefixtures("small_scale")]
+pytestmark = pytest.mark.usefixtures("small_scale")
+
 
 LEARNED = "g_s.cltg."
 
@@ -34,7 +34,7 @@ def changed(config: TrainingConfig, **changes: Any) -> TrainingConfig:
 
 
 def stage_of(config: TrainingConfig, folder, **changes: Any) -> ConditionsStage:
-    return ConditionsStage(Run(changed(config, **changes), folder, "cpu"), fresh=True)
+    return ConditionsStage(Run(changed(config, **changes), folder, "cpu"))
 
 
 def frozen_parts(network: PsicNetwork) -> dict[str, torch.Tensor]:
@@ -168,18 +168,6 @@ def test_what_happens_to_pictures_happens_to_both_versions(conditions_config, tm
     stage.loss()
     assert len(travelled) == 2
     assert travelled[0] == travelled[1]
-
-
-def test_a_stage_that_starts_afresh_forgets_the_conditions_of_the_network(conditions_config, tmp_path):
-    for afresh in (False, True):
-        run = Run(changed(conditions_config, afresh=afresh), tmp_path, "cpu")
-        heads = list(run.network.g_s.cltg.heads.parameters())
-        for weight in heads:
-            torch.nn.init.ones_(weight)
-        ConditionsStage(run, fresh=False)  # resumed: nothing is forgotten
-        assert all(weight.any() for weight in heads)
-        ConditionsStage(run, fresh=True)
-        assert any(weight.any() for weight in heads) is not afresh
 
 
 def test_captions_are_told_to_the_models(conditions_config, photos, tmp_path):

@@ -84,6 +84,8 @@ def test_a_value_of_another_kind_is_an_error(tmp_path, text):
         ("[compression]\noptimiser = 'sgd'", "optimiser cannot be 'sgd'"),
         ("[conditions]\nobjective = 'mdga'", "objective cannot be 'mdga'"),
         ("[conditions]\nshield = ''", "shield cannot be ''"),
+        ("[network]\nblock = 'dense'", "block cannot be 'dense'"),
+        ("[network]\nactivation = 'tanh'", "activation cannot be 'tanh'"),
     ],
 )
 def test_a_choice_that_does_not_exist_is_an_error(tmp_path, text, words):
@@ -142,6 +144,14 @@ def test_the_learning_rate_rises_in_the_warm_up_and_falls_after_it():
     assert all(a > b for a, b in pairwise(rates[100:]))
     assert max(rates) < 1.0
     assert min(rates) > 0.0
+
+
+def test_the_rate_falls_over_the_last_share_of_the_steps_alone():
+    config = StageConfig(steps=100, learning_rate=2.0, warm_up=0, decay=0.25)
+    assert [learning_rate(config, step) for step in (0, 50, 75)] == [2.0, 2.0, 2.0]
+    assert learning_rate(config, 76) < 2.0
+    assert learning_rate(config, 87) == pytest.approx(1.0, abs=0.1)
+    assert learning_rate(config, 100) == pytest.approx(0.0)
 
 
 def test_no_warm_up_starts_at_the_full_rate():

@@ -16,7 +16,6 @@ from torch import nn
 from psic_cli.training import distributed
 from psic_cli.training.config import TrainingConfig
 from psic_cli.training.run import Run
-from tests import needs
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -85,7 +84,6 @@ def free_port() -> int:
         return int(place.getsockname()[1])
 
 
-@needs.COMPRESSAI
 @pytest.mark.slow
 def test_two_processes_train_one_network_and_go_on_after_a_stop(conditions_config, tmp_path):
     config = dataclasses.replace(

@@ -17,11 +17,8 @@ from psic_cli.networks.network import PsicNetwork
 from psic_cli.picture import Picture
 from psic_cli.training.data import to_tensor
 from psic_cli.training.export import export
-from psic_cli.training.rate import RateModel
-from tests import needs
+from psic_cli.training.rate import RateModel, of_unit_bin
 from tests.training.conftest import SMALL, smooth_picture
-
-pytestmark = needs.COMPRESSAI
 
 
 @pytest.fixture
@@ -105,16 +102,15 @@ def test_export_twice_gives_equal_files_and_leaves_the_training_as_it_was(parts,
 def test_tables_of_z_are_the_prior(parts, tmp_path):
     network, rate = parts
     with torch.no_grad():  # channels that differ
-        for name, parameter in rate.prior.named_parameters():
-            if name != "quantiles":
-                parameter.add_(torch.randn_like(parameter) * 0.3)
+        for parameter in rate.prior.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
     folder = export(network, rate, tmp_path / "small", "small")
     arrays = load_arrays((folder / zoo.WEIGHTS_FILE).read_bytes())
     tables = TableSet.from_arrays(arrays, "tables.z")
     assert len(tables) == SMALL.z_bands * SMALL.hyper_latents
-    symbols = torch.arange(-127.0, 128.0).expand(len(tables), 1, -1)
+    symbols = torch.arange(-127.0, 128.0).expand(SMALL.z_bands, SMALL.hyper_latents, 1, -1)
     with torch.no_grad():
-        likelihood = rate.prior._likelihood(symbols)[0][:, 0].numpy()
+        likelihood = rate.prior(symbols, torch.arange(SMALL.z_bands)).flatten(0, 2).numpy()
     for table in range(len(tables)):
         first, size = int(tables.offsets[table]), int(tables.sizes[table])
         shares = np.diff(tables.row(table)) / TOTAL
@@ -131,20 +127,21 @@ def test_a_network_that_is_not_exact_is_not_exported(parts, tmp_path):
     assert not (tmp_path / "small").exists()
 
 
-def test_symbols_are_counted_while_training_and_shape_the_tables(parts, tmp_path):
+def test_symbols_are_counted_and_shape_the_tables(parts, tmp_path, monkeypatch):
     network, rate = parts
-    x, level = torch.stack([to_tensor(smooth_picture(seed, 128, 128)) for seed in range(4)]), torch.full((4,), 50)
-    with torch.no_grad():
-        rate(network, x, level)
-    assert not rate.counts.any()
+    x = torch.stack([to_tensor(smooth_picture(seed, 128, 128)) for seed in range(4)])
+    monkeypatch.setattr(torch, "randint", lambda _, size, device: torch.full(size, 50))
+    level = torch.full((4,), 50)
     rate(network, x, level)
-    assert rate.counts.sum() == 4 * SMALL.latents * 8 * 8
+    assert not rate.counts.any()
+    rate.count(network.eval(), [x, x])
+    assert rate.counts.sum() == 2 * 4 * SMALL.latents * 8 * 8
     with torch.no_grad():
         y, z = network.analyse(x, network.config.quality(level))
         symbols, prediction = network.code(network.scale(y, level), clamp_z(z), level)
     for scale in range(len(SCALES)):
         there = symbols[prediction.index == scale].abs()
-        assert rate.counts[scale, :3].tolist() == [int((there == magnitude).sum()) for magnitude in range(3)]
+        assert rate.counts[scale, :3].tolist() == [2 * int((there == magnitude).sum()) for magnitude in range(3)]
 
     rate.counts.mul_(1000)
     arrays = load_arrays((export(network, rate, tmp_path / "small", "small") / zoo.WEIGHTS_FILE).read_bytes())
@@ -159,6 +156,7 @@ def test_the_density_of_z_is_learned_from_a_trained_encoder(parts):
     x = torch.stack([to_tensor(smooth_picture(seed, 128, 128)) for seed in range(8)])
     afresh, level = RateModel(replace(SMALL, z_bands=1)), torch.randint(SMALL.levels, (len(x),))
     with torch.no_grad():
+        afresh.prior.log_scale.add_(2)
         z = clamp_z(network.analyse(x, SMALL.quality(level))[1])
         before = -afresh.eval().z_likelihood(z, level).log2().sum()
     afresh.train().fit_prior(network, x)
@@ -181,7 +179,23 @@ def test_each_range_of_levels_has_a_density_of_z_of_its_own():
         z = torch.randint(-4, 5, (4, SMALL.hyper_latents, 2, 3)).float()
         found = rate.z_likelihood(z, level)
         for sample, band in enumerate([0, 7, 0, 5]):
-            rows = slice(band * SMALL.hyper_latents, (band + 1) * SMALL.hyper_latents)
-            whole = torch.zeros(1, SMALL.z_bands * SMALL.hyper_latents, 2, 3)
-            whole[:, rows] = z[sample]
-            torch.testing.assert_close(found[sample], rate.prior(whole)[1][0, rows])
+            torch.testing.assert_close(found[sample], rate.prior(z[sample][None], torch.tensor([band]))[0])
+
+
+def test_the_density_of_z_is_one_also_far_out():
+    prior = RateModel(SMALL).prior
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+        z = torch.arange(-400.0, 401.0).expand(1, SMALL.hyper_latents, 1, -1)
+        mass = prior(z, torch.tensor([3]))
+    assert (mass >= 0).all()
+    torch.testing.assert_close(mass.sum((0, 2, 3)), torch.ones(SMALL.hyper_latents), rtol=1e-4, atol=0)
+    assert (mass[..., 400 + 20] > 0).all()  # 20 steps out the tail is still a number, not a difference of two ones
+
+
+def test_a_unit_bin_has_the_mass_of_a_gaussian():
+    distance, scale = torch.tensor([0.0, -1.0, 3.0, 30.0]), torch.tensor([0.5, 1.0, 2.0, 8.0])
+    normal = torch.distributions.Normal(0.0, scale.double())
+    expected = normal.cdf(0.5 - distance.abs()) - normal.cdf(-0.5 - distance.abs())
+    torch.testing.assert_close(of_unit_bin(distance, scale), expected.float())

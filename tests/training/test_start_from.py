@@ -10,10 +10,7 @@ from psic_cli.training.config import TrainingConfig
 from psic_cli.training.export import export
 from psic_cli.training.rate import RateModel
 from psic_cli.training.run import Run
-from tests import needs
 from tests.training.conftest import SMALL
-
-pytestmark = needs.COMPRESSAI
 
 
 def test_a_run_starts_with_the_network_that_was_exported(tmp_path):

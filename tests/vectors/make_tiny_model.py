@@ -46,9 +46,8 @@ def make_tiny_model(folder: Path) -> Path:
             if integers.level_bias is not None:
                 integers.level_bias.normal_(0, 0.5)
         network.h_a.of_quality.learned.normal_(0, 0.1)
-        for name, parameter in rate.prior.named_parameters():
-            if name != "quantiles":  # tables of z that differ
-                parameter.add_(0.1 * torch.randn_like(parameter))
+        for parameter in rate.prior.parameters():  # tables of z that differ
+            parameter.add_(0.1 * torch.randn_like(parameter))
         for context in network.context_models():
             context.convolutions()[-1].weight.normal_(0, 0.2)
     card = {"training": "none: seeded random numbers over a block transform", "licence": "Apache-2.0"}
