@@ -12,9 +12,9 @@ from tests.cli.run import psic
 SHARED_TEXT = Path(__file__).parents[3] / "shared" / "cases" / "14_text.png"
 
 
-def text() -> bytes:
-    """Small black letters on white as a PNG file of 192 x 128 pixels."""
-    picture = Image.new("RGB", (192, 128), "white")
+def text(paper: str = "white") -> bytes:
+    """Small black letters as a PNG file of 192 x 128 pixels."""
+    picture = Image.new("RGB", (192, 128), paper)
     draw = ImageDraw.Draw(picture)
     for line in range(10):
         draw.text((4, 12 * line + 2), "The quick brown fox 0123456789", fill="black", font=ImageFont.load_default())
@@ -42,3 +42,9 @@ def test_quality_buys_quality_on_text(name):
     assert middle > low + 1.5
     assert high > middle + 2
     assert high > 36
+
+
+def test_and_on_cream_paper():
+    low, high = (full_psnr(text("#faf6ec"), quality) for quality in (25, 100))
+    assert high > low + 1.5
+    assert high > 30

@@ -55,9 +55,20 @@ def test_a_photograph_keeps_the_latents_of_the_analysis():
         assert torch.equal(found, expected)
 
 
-def test_what_has_no_pure_black_or_white_is_no_line_art():
+@torch.inference_mode()
+def test_on_paper_that_is_not_white_it_becomes_less_wrong_too():
+    network, x, level = shipped(), 0.1 + 0.8 * strokes(), torch.tensor([63])
+    plain, _ = network.analyse(x, network.config.quality(level))
+    moved, _ = overshoot.analyse(network, x, level)
+    assert error(network, moved, x, level) < 0.6 * error(network, plain, x, level)
+
+
+def test_line_art_has_paper_and_ink_of_any_colours_and_little_else():
     assert overshoot.line_art(strokes()) is not None
-    assert overshoot.line_art(0.1 + 0.8 * strokes()) is None
+    assert overshoot.line_art(0.1 + 0.8 * strokes()) is not None
+    assert overshoot.line_art(1 - strokes() * torch.tensor([0.1, 0.4, 0.9])[:, None, None]) is not None
+    noise = 0.02 * torch.rand(strokes().shape, generator=torch.Generator().manual_seed(0))
+    assert overshoot.line_art(0.1 + 0.8 * strokes() + noise) is None
     assert overshoot.line_art(torch.ones(1, 3, SIDE, SIDE)) is None
     assert overshoot.line_art(photo()) is None
 
