@@ -43,7 +43,9 @@ class StageConfig:
     warm_up: int = 200  # steps
     decay: float = 1.0  # share of the steps, at the end, in which the rate falls; before it the number may be changed
     clip_norm: float = 1.0
-    optimiser: str = "muon"  # for the matrices, with adamw for the rest; or "adamw" for all
+    # "muon" for the matrices, with adamw for the rest; or "adamw" for all. torch's Muon multiplies in bfloat16: where
+    # the hardware has none, its step takes twice as long as all the rest
+    optimiser: str = "adamw"
     average: float = 0.0  # decay of the moving average of the weights, e.g. 0.999; 0: none
 
 
@@ -63,7 +65,6 @@ class ConditionsConfig(StageConfig):
     budget_weight: float = 4.0
     learning_rate: float = 4e-4
     warm_up: int = 30
-    optimiser: str = "adamw"  # CLTG is small, and has none of the matrices that "muon" is for
     scale_condition: bool = True  # CLTG is told how large the picture is
 
 

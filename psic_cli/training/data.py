@@ -34,6 +34,7 @@ HELD_OUT_SHARE = 40  # one photo in so many is for validation
 LARGE_EVERY = 8  # and one large photo in so many
 # The most by which photos are shrunk and enlarged for the compression stage
 SHRUNK, ENLARGED = 2.5, 1.25
+LINGER = 60  # seconds that a process which cuts batches goes on after it was told to end
 RESIZED = 0.5  # share of the crops of photos that are not large
 SMALLEST_SQUARE = 0.65  # of a photo's shorter side, for the conditions stage
 # Share of the batches for the conditions stage that are not square, and how much longer their longer side is, at most
@@ -186,12 +187,16 @@ class Source(Dataset[Cut], ABC):
                 sampler=itertools.count(self.number),
                 num_workers=self.workers,
                 collate_fn=_as_it_is,
-                worker_init_fn=_leave_signals_to_parent,
+                worker_init_fn=_outlive_signals,
                 generator=torch.Generator(),  # not the common one, which a run that goes on finds as it was
             )
             self._cuts = iter(loader)
         self.number += 1
         return next(self._cuts)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._cuts = None
 
     def state(self) -> dict[str, Any]:
         return {"number": self.number}
@@ -205,10 +210,13 @@ def _as_it_is(cut: Any) -> Any:
     return cut
 
 
-def _leave_signals_to_parent(_: int) -> None:
-    """Who stops a run stops all its processes at once, but the last step still wants its batch."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def _outlive_signals(_: int) -> None:
+    """Who stops a run stops all its processes at once, but the last step still wants its batch. A worker ends when the
+    run lets it, or some time after it was told to.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LINGER))
 
 
 class CropSource(Source):

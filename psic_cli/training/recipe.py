@@ -40,12 +40,15 @@ def train(config: TrainingConfig, folder: Path, device: str = "cpu") -> Run:
         for kind in left:
             resumed = state if state.get("progress") and state["progress"]["stage"] == kind.name else None
             stage = kind(run)
-            if resumed is None:
-                stage.begin()
-            distributed.start_alike([run.network, run.rate])
-            if distributed.count() > 1 and resumed is None:
-                torch.manual_seed(config.seed + distributed.rank())
-            run_stage(run, stage, resumed)
+            try:
+                if resumed is None:
+                    stage.begin()
+                distributed.start_alike([run.network, run.rate])
+                if distributed.count() > 1 and resumed is None:
+                    torch.manual_seed(config.seed + distributed.rank())
+                run_stage(run, stage, resumed)
+            finally:
+                stage.source.close()
         distributed.wait()  # the first process has written what the others may read
     finally:
         distributed.leave()
@@ -60,5 +63,7 @@ def as_it_is(config: TrainingConfig, folder: Path, device: str) -> Run:
     run = Run(config, folder, device)
     state = run.load(averaged=True)
     if state["progress"] and state["progress"]["stage"] != ConditionsStage.name:
-        CompressionStage(run).finish()
+        stage = CompressionStage(run)
+        stage.finish()
+        stage.source.close()
     return run

@@ -49,12 +49,20 @@ class Run:
         """By torch.compile, where the configuration wants it and this machine has what it needs."""
         if not self.config.compile:
             return function
-        try:
-            torch.compile(lambda x: x + 1)(torch.zeros(2, device=self.device))
-        except Exception as error:  # a missing compiler, header or driver: each has an exception of its own
-            log.warning("training without torch.compile, which is slower: %s", _first_line(error))
-            return function
-        return torch.compile(function, dynamic=False)
+        chosen: Callable[..., Any] | None = None
+
+        def call(*arguments: Any) -> Any:
+            nonlocal chosen
+            if chosen is None:
+                try:
+                    chosen = torch.compile(function, dynamic=False)
+                    return chosen(*arguments)
+                except Exception as error:  # a missing compiler, header or driver: each has an exception of its own
+                    log.warning("training without torch.compile, which is slower: %s", _first_line(error))
+                    chosen = function
+            return chosen(*arguments)
+
+        return call
 
     def _start_from(self, trained: PsicNetwork) -> None:
         """Take over an exported model. Its density of z is kept as tables alone, so the rate model starts afresh."""

@@ -25,6 +25,7 @@ class Stage(Protocol):
 
     name: str
     config: StageConfig
+    source: Any  # of its batches
 
     def begin(self) -> None:
         """Before the first step."""

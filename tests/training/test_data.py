@@ -280,6 +280,26 @@ def test_batches_are_the_same_however_many_processes_cut_them_and_wherever_a_run
 
 
 @pytest.mark.slow
+def test_a_process_that_nobody_lets_go_ends_some_time_after_it_was_told_to(monkeypatch):
+    """As multiprocessing tells it at the end of a program, and waits."""
+    monkeypatch.setattr(data, "LINGER", 1)
+    before = set(multiprocessing.active_children())
+    source = CropSource([smooth_picture(0, 60, 50)], 32, 1, seed=0, workers=1)
+    source.next_batch()
+    (child,) = set(multiprocessing.active_children()) - before
+    child.terminate()
+
+    def go_on() -> None:
+        child.join(timeout=60)
+        for _ in range(5):
+            source.next_batch()
+
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        go_on()
+    assert not child.is_alive()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_processes_that_cut_batches_leave_signals_to_the_run(number):
     """Ctrl-C reaches all processes of a terminal; the run still finishes its step, and no process is left behind."""
@@ -293,7 +313,7 @@ def test_processes_that_cut_batches_leave_signals_to_the_run(number):
         os.kill(child.pid, number)
     for _ in range(10):
         source.next_batch()
-    source.load_state(source.state())
+    source.close()
     for child in children:
         child.join(timeout=20)
         assert not child.is_alive()
