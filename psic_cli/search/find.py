@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from psic_cli.bitstream.header import Header
@@ -47,7 +48,10 @@ def find_latents(
         raise ValueError(f"effort {effort} is not a whole number from 0 to {MOST_EFFORT}")
     spent, large = EFFORTS[effort], header.short_side > SIDE
     shielded, made_readable = header.strength > 0, spent.rounds > 0 and header.quality < READABLE_BELOW
-    done, of = 0, spent.rounds + (shielded + made_readable) * (spent.passes if large else spent.steps)
+    full, bands = latents, []
+    if spent.rounds:
+        bands = list(subject_of(x, latents, z, header, model, protected=False).bands())
+    done, of = 0, spent.rounds * len(bands) + (shielded + made_readable) * (spent.passes if large else spent.steps)
 
     def step_done() -> None:
         nonlocal done
@@ -62,10 +66,13 @@ def find_latents(
             return move_large(subject, asked, aim, spent.passes, step_done)
         return move_latents(subject, asked, aim, step_done)
 
-    full = latents
-    if spent.rounds:
-        subject = subject_of(x, latents, z, header, model, protected=False)
-        full = chosen_rounding(subject, model.network, level_of(header, model), spent.rounds, step_done)
+    if bands:
+        level = level_of(header, model)
+        chosen = [
+            chosen_rounding(band, model.network, level, spent.rounds, step_done)[:, :, own] for band, own in bands
+        ]
+        full = torch.cat(chosen, dim=2)
+        bands.clear()  # as large as the picture
     aim = Aim(BUDGET_DB, spent.steps, spent.at_once, spent.resolution, header.strength / 100)
     if made_readable:
         towards = replace(aim, limit_db=READABLE_DB, share=1.0, likeness=READABLE_LIKENESS, rate=READABLE_RATE)

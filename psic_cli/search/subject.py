@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,11 @@ from psic_cli.latents import condition_of, level_of
 from psic_cli.networks.entropy_model import MEAN_BITS
 from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.networks.network import PICTURE_MULTIPLE
+from psic_cli.networks.transforms import STRIDE
 from psic_cli.zoo import Model
+
+BAND_CELLS = 2**14  # latents of a channel: four megapixels
+HALO = 8  # rows of latents: beyond, nothing of a latent is seen
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,28 @@ class Subject:
     def plain(self) -> Tensor:
         """The symbols of plain rounding, [1, M, h, w]."""
         return (self.latents - self.mean).round()
+
+    def bands(self) -> Iterator[tuple[Subject, slice]]:
+        """The subject in horizontal bands of `BAND_CELLS` latents, so that what gradients remember is bounded: each
+        with `HALO` rows of latents around it, and which of its rows are the band's own.
+        """
+        rows, columns = self.latents.shape[2:]
+        step = max(HALO, BAND_CELLS // columns)
+        for first in range(0, rows, step):
+            last = min(rows, first + step)
+            top, bottom = max(0, first - HALO), min(rows, last + HALO)
+            if top == 0 and bottom == rows:
+                yield self, slice(first, last)
+            else:
+                yield self._rows(top, bottom), slice(first - top, last - top)
+
+    def _rows(self, top: int, bottom: int) -> Subject:
+        """Rows of latents, and of the picture that they stand for."""
+        x = self.x[:, :, top * STRIDE : bottom * STRIDE]
+        latents, mean, sigma = (t[:, :, top:bottom] for t in (self.latents, self.mean, self.sigma))
+        return replace(
+            self, x=x, latents=latents, mean=mean, sigma=sigma, paint=lambda y: self.paint(y)[:, :, : x.shape[2]]
+        )
 
     def settled(self, symbols: Tensor) -> Tensor:
         """Where the latents should lie to be coded as symbols [1, M, h, w], whatever the coder comes to predict: where
