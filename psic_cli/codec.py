@@ -43,9 +43,8 @@ from psic_cli.latents import (
     write_latents,
     write_moves,
 )
-from psic_cli.networks.entropy_model import clamp_z
+from psic_cli.networks.backbone import PICTURE_MULTIPLE, clamp_z
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE
 from psic_cli.picture import Picture
 from psic_cli.search import overshoot
 from psic_cli.search.effort import DEFAULT_EFFORT
@@ -87,6 +86,7 @@ def encode(
     advance: told how many steps of how many are done. Equal input gives equal bytes on one machine, but for the salt of
     the seal.
     """
+    model = zoo.at_quality(model, quality, min(picture.width, picture.height))
     size, made_with = (picture.width, picture.height), (model.card.name, model.card.weights_hash)
     header = Header(*size, quality, strength, *made_with, sealed=secret is not None, grey=picture.grey)
     network, level = model.network, level_of(header, model)
@@ -99,7 +99,7 @@ def encode(
     scaled = network.scale(y.float(), level)
     full, public = find_latents(x, scaled, z, header, model, effort, surrogates, advance)
     symbols, prediction = network.code(public, z, level)
-    latents = Latents(integers(z), integers(symbols), prediction.mean, prediction.index, level)
+    latents = Latents.of(integers(z), integers(symbols), prediction, level, model)
     moves = integers(moves_back(full, symbols, prediction.mean))
 
     sealed = {Section.MOVES: write_moves(moves, latents)}

@@ -1,8 +1,9 @@
 """Model name in a header -> card -> verified weights -> network.
 
 `list_models`, `find_card` and `verify` import no torch; `load` builds the network once and keeps it. A model is a
-folder with card.json and weights.safetensors. Folders are searched in $PSIC_MODELS first, then in the package's own
-models/. What identifies a model is the name in its card and the hash of its weights, never the folder's name or place.
+folder with card.json and weights.safetensors. Folders are searched in the user's own folder first ($PSIC_MODELS), then
+in the package's models/. What identifies a model is the name in its card and the hash of its weights, never the
+folder's name or place.
 
 A card's kind says what the weights are: a codec, or a witness, which is a vision-language model to measure with
 (vlp/witness.py builds it). Only codecs code pictures, so every function means codecs unless asked otherwise.
@@ -18,14 +19,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platformdirs import user_data_path
+
 from psic_cli import runtime
+from psic_cli.bitstream.header import quality_level
 from psic_cli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from psic_cli.bitstream.tables import TableSet
-    from psic_cli.networks.network import PsicNetwork
+    from psic_cli.networks.backbone import Backbone
 
 DEFAULT_MODEL = "psic-base"
 CODEC, WITNESS = "codec", "witness"  # kinds of models
@@ -62,12 +66,13 @@ class Model:
     """A network ready to code, with its integer tables. Use it for as many pictures as you like."""
 
     card: Card
-    network: PsicNetwork
+    network: Backbone[Any]
     z_tables: TableSet
     y_tables: TableSet
     device: str
     precision: torch.dtype  # of the synthesis
     integers: torch.dtype | None = None  # what carries the entropy network's integers; None: whatever is exact
+    asked: tuple[str, str] = ("auto", "auto")  # precision and integers, in the words of `load`
 
     def choose_integers(self) -> torch.dtype:
         """Settle the type that carries the entropy network's integers, and return it. For each picture anew: what
@@ -85,14 +90,22 @@ class Model:
         return arithmetic(self.device, self.precision)
 
 
+def shipped_folder() -> Path:
+    """The models that come with psic."""
+    package = Path(__file__).parent
+    return package / "models" if (package / "models").is_dir() else package.parent / "models"
+
+
+def users_folder() -> Path:
+    """Where a user's own models lie: the folder that $PSIC_MODELS names, else models/ in psic's data folder."""
+    chosen = os.environ.get("PSIC_MODELS")
+    return Path(chosen) if chosen else user_data_path("psic", appauthor=False) / "models"
+
+
 def search_path() -> list[Path]:
     """Folders that hold models, the first one wins."""
-    package = Path(__file__).parent
-    own = package / "models" if (package / "models").is_dir() else package.parent / "models"
-    chosen = os.environ.get("PSIC_MODELS")
-    if not chosen or Path(chosen).resolve() == own.resolve():
-        return [own]
-    return [Path(chosen), own]
+    own, shipped = users_folder(), shipped_folder()
+    return [shipped] if own.resolve() == shipped.resolve() else [own, shipped]
 
 
 def list_models(kind: str = CODEC) -> list[Card]:
@@ -133,6 +146,24 @@ def find_card(name: str, weights_hash: bytes | None = None, *, kind: str = CODEC
         f"the file needs {name} with weights {weights_hash.hex()}, installed: {have}",
         hint="put that version's folder into the folder that $PSIC_MODELS names",
     )
+
+
+def family_of(card: Card) -> list[str]:
+    """The weights hashes of the models that were added together with one, by rising quality; none of a model that has
+    all qualities itself.
+    """
+    return list(card.data.get("family", []))
+
+
+def at_quality(model: Model, quality: int, short_side: int) -> Model:
+    """The one of a model's family that a quality 1..100 asks for; the model itself where it has all qualities."""
+    family = family_of(model.card)
+    if len(family) < 2:
+        return model
+    wanted = bytes.fromhex(family[quality_level(quality, len(family), short_side, 0)])
+    if wanted == model.card.weights_hash:
+        return model
+    return _load(find_card(model.card.name, wanted), model.device, *model.asked)
 
 
 def verify(card: Card) -> None:
@@ -214,24 +245,36 @@ def _load(card: Card, device: str, precision: str, integers: str) -> Model:
     from safetensors.torch import load as load_tensors
 
     from psic_cli.bitstream.tables import TableSet
-    from psic_cli.networks.config import NetworkConfig
-    from psic_cli.networks.network import PsicNetwork
 
     folder, data = card.path, _verified_bytes(card)
     try:
-        if card.data["weights_version"] != WEIGHTS_VERSION:
-            raise ModelError(
-                f"{folder}: weights of version {card.data['weights_version']}, this psic reads {WEIGHTS_VERSION}"
-            )
         with torch.device("cpu"), torch.inference_mode(False):  # a host may have set others
             tensors = load_tensors(data)
             arrays = {key: tensors.pop(key).numpy() for key in list(tensors) if key.startswith("tables.")}
-            network = PsicNetwork.from_tensors(NetworkConfig(**card.data["network"]), tensors)
+            network = _network(card, tensors)
             network.to(device).to(memory_format=torch.channels_last)
         z_tables, y_tables = TableSet.from_arrays(arrays, "tables.z"), TableSet.from_arrays(arrays, "tables.y")
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: the weights do not fit their card: {error}") from error
     carrier = None if integers == "auto" else getattr(torch, integers)
-    model = Model(card, network, z_tables, y_tables, device, choose_precision(precision, device), carrier)
+    asked = (precision, integers)
+    model = Model(card, network, z_tables, y_tables, device, choose_precision(precision, device), carrier, asked)
     model.choose_integers()
     return model
+
+
+def _network(card: Card, tensors: dict[str, torch.Tensor]) -> Any:
+    """What a card describes, of its tensors. ModelError for another version of them; whatever is raised where they do
+    not fit.
+    """
+    from psic_cli.backbones import architectures
+    from psic_cli.networks.config import NetworkConfig
+    from psic_cli.networks.network import PsicNetwork
+
+    of_others = card.data.get("architecture", "psic-base") != "psic-base"
+    version, readable = card.data["weights_version"], architectures.WEIGHTS_VERSION if of_others else WEIGHTS_VERSION
+    if version != readable:
+        raise ModelError(f"{card.path}: weights of version {version}, this psic reads {readable}")
+    if of_others:
+        return architectures.read(card.data["architecture"], card.data["network"], tensors)
+    return PsicNetwork.from_tensors(NetworkConfig(**card.data["network"]), tensors)

@@ -27,11 +27,14 @@ for _name in [name for name in os.environ if name.startswith("PSIC_")]:
 
 
 @pytest.fixture(autouse=True)
-def _no_key_of_the_person_running_the_tests(tmp_path_factory, monkeypatch):
-    """Point every platform's configuration folder into a temporary one: no test may find, or make, a real key."""
+def _no_key_or_model_of_the_person_running_the_tests(tmp_path_factory, monkeypatch):
+    """Point every platform's configuration and data folders into a temporary one: no test may find, or make, a real key
+    or model.
+    """
     home = tmp_path_factory.mktemp("home")
-    for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(home / "config" if name == "XDG_CONFIG_HOME" else home))
+    places = {"XDG_CONFIG_HOME": home / "config", "XDG_DATA_HOME": home / "data"}
+    for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA", *places):
+        monkeypatch.setenv(name, str(places.get(name, home)))
 
 
 class Blur(torch.nn.Module):

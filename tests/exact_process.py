@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from psic_cli import codec, keys, zoo
-from psic_cli.networks.context_model import STEPS
 
 VECTORS = Path(__file__).parent / "vectors"
 
@@ -19,7 +18,7 @@ VECTORS = Path(__file__).parent / "vectors"
 @torch.inference_mode()
 def predictions(model: zoo.Model) -> str:
     """A hash of means and table indexes for a z large enough (1536 x 1280 pixels) that threads share the work."""
-    channels = model.network.config.hyper_latents
+    channels = model.network.hyper_latents
     values = torch.arange(channels * 24 * 20, dtype=torch.float64).reshape(1, channels, 24, 20)
     z = (values * 7919 % 255 - 127).to(model.device, model.choose_integers())
     digest = hashlib.sha256()
@@ -27,7 +26,7 @@ def predictions(model: zoo.Model) -> str:
         first = model.network.predict(z, torch.tensor([level], device=model.device))
         symbols = torch.arange(first.mean.numel(), device=model.device).reshape(first.mean.shape) * 31 % 199 - 99
         steps = [first]
-        for step in range(1, STEPS):
+        for step in range(1, model.network.steps):
             steps.append(model.network.refine(steps[-1], symbols, step))
         for part in (part for prediction in steps for part in (prediction.mean, prediction.index)):
             digest.update(part.cpu().to(torch.int32).numpy().astype("<i4").tobytes())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from psic_cli.benchmark.contenders import Contender
 if TYPE_CHECKING:
     from torch import nn
 
+    from psic_cli.networks.backbone import Backbone
     from psic_cli.networks.config import NetworkConfig
 
 PROBE_SIDE = 256  # pixels: a multiple of what all networks pad to
@@ -29,7 +30,7 @@ class Cost:
     decode_kmac: float
 
 
-def count_cost(codec: Contender, network: nn.Module) -> Cost:
+def count_cost(codec: Contender, network: nn.Module | Backbone[Any]) -> Cost:
     """Count the matrix products and convolutions of one encode and one decode."""
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -47,8 +47,7 @@ class Header:
             raise ValueError(f"{self.width} x {self.height} is more than {MAX_PIXELS} pixels")
         check_range("quality", self.quality, MIN_QUALITY, MAX_QUALITY)
         check_range("strength", self.strength, 0, MAX_STRENGTH)
-        name = self.model.encode("ascii", errors="replace")  # "?" is not a character of names
-        if not 1 <= len(name) <= MAX_MODEL_NAME or not _NAME_CHARACTERS.issuperset(name):
+        if not is_model_name(self.model):
             raise ValueError(f"model name {self.model[:40]!a} is not 1..{MAX_MODEL_NAME} characters of a-z, 0-9 and -")
         if not isinstance(self.weights_hash, bytes) or len(self.weights_hash) != WEIGHTS_HASH_BYTES:
             raise ValueError(f"weights hash is not {WEIGHTS_HASH_BYTES} bytes")
@@ -57,6 +56,12 @@ class Header:
     def short_side(self) -> int:
         """Pixels."""
         return min(self.width, self.height)
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a header can name a model so."""
+    characters = name.encode("ascii", errors="replace")  # "?" is not a character of names
+    return 1 <= len(characters) <= MAX_MODEL_NAME and _NAME_CHARACTERS.issuperset(characters)
 
 
 def quality_level(quality: int, levels: int, short_side: int, even_from: int) -> int:

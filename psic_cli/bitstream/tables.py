@@ -125,6 +125,21 @@ def tables_from_probabilities(tables: Sequence[tuple[int, npt.NDArray[np.float64
     return TableSet(cumulative, sizes, np.array([offset for offset, _ in tables], dtype=np.int32))
 
 
+def without_tails(
+    probabilities: npt.NDArray[np.float64], first: int, tail_mass: float = _TAIL_MASS
+) -> tuple[int, npt.NDArray[np.float64]]:
+    """A table of probabilities [n] of the symbols first, first + 1 ... without what escapes on each side: the value of
+    its own first symbol, and its probabilities.
+    """
+    row = probabilities / max(1.0, probabilities.sum())
+    below, above = np.cumsum(row), np.cumsum(row[::-1])[::-1]
+    inside = np.flatnonzero((below > tail_mass) & (above > tail_mass))
+    if not len(inside):
+        raise ValueError("tables: a channel has no probable symbol")
+    start, end = int(inside[0]), int(inside[-1]) + 1
+    return first + start, row[start:end]
+
+
 def _counted(gaussian: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]) -> tuple[int, npt.NDArray[np.float64]]:
     """First symbol and probabilities of a table, from what a Gaussian gives the magnitudes 0, 1, 2 ... and from counts
     of them, the last of all that are larger.

@@ -128,6 +128,8 @@ def encode(
         worklist.check_one_stream(operands, condition)
         todo = worklist.plan(operands, output, kind, standard, recursive=recursive, other_files=[condition])
         card = zoo.find_card(model or zoo.DEFAULT_MODEL)
+        if quality != _DEFAULT_QUALITY and len(zoo.family_of(card)) == 1:
+            terminal.warn(f"{card.name} has one quality, whatever -q says", "psic models add --help: families")
         if device is options.Device.CUDA:
             zoo.choose_device(device.value)  # refused before anything is read
         key = None if open_ else conditions.condition_for_encode(condition, standard)

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from psic_cli import zoo
-from psic_cli.commands import completion, options
+from psic_cli.commands import adding, completion, options
 from psic_cli.commands.help import Command, Group
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import ExitCode
-from psic_cli.shell.terminal import size_text
+from psic_cli.shell.terminal import name_of, size_text, terminal
 
 app = typer.Typer(cls=Group, invoke_without_command=True)
 
@@ -37,8 +37,8 @@ def models(
 ) -> ExitCode | None:
     """List, check and describe installed models.
 
-    They are looked for in the folder that $PSIC_MODELS names, then among those that come with psic. Codecs make and
-    read .psic files; witnesses are vision-language models to measure with.
+    They are looked for in the folder that $PSIC_MODELS names, or else in psic's data folder, then among those that come
+    with psic. Codecs make and read .psic files; witnesses are vision-language models to measure with.
     """
     return None if context.invoked_subcommand else list_models(as_json)
 
@@ -63,24 +63,35 @@ def list_models(
 
 
 def _facts(card: zoo.Card) -> dict[str, object]:
-    facts = {"name": card.name, "kind": card.kind, "weights_hash": card.weights_hash.hex(), "size_bytes": _size(card)}
+    facts: dict[str, object] = {
+        "name": card.name,
+        "kind": card.kind,
+        "weights_hash": card.weights_hash.hex(),
+        "size_bytes": _size(card),
+    }
     if card.kind == zoo.WITNESS:
         facts |= {"spec": card.data.get("spec"), "use": card.data.get("use")}
     else:
-        facts |= {"default": card.name == zoo.DEFAULT_MODEL}
+        facts |= {"default": card.name == zoo.DEFAULT_MODEL, "family": zoo.family_of(card)}
     return facts | {"path": str(card.path)}
 
 
 def _columns(cards: list[zoo.Card]) -> str:
     rows = []
     for card in cards:
-        remark = (
-            "(default)" if card.name == zoo.DEFAULT_MODEL else f"({card.data['use']})" if "use" in card.data else ""
-        )
-        rows.append((card.name, card.weights_hash.hex(), size_text(_size(card)), str(card.path), remark))
+        rows.append((card.name, card.weights_hash.hex(), size_text(_size(card)), str(card.path), _remark(card)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
     lines = ([*(word.ljust(width) for word, width in zip(row, widths, strict=False)), *row[3:]] for row in rows)
     return "".join("  ".join(line).rstrip() + "\n" for line in lines)
+
+
+def _remark(card: zoo.Card) -> str:
+    family = zoo.family_of(card)
+    if len(family) > 1:
+        return f"(quality {family.index(card.weights_hash.hex()) + 1} of {len(family)})"
+    if family:
+        return "(one quality)"
+    return "(default)" if card.name == zoo.DEFAULT_MODEL else f"({card.data['use']})" if "use" in card.data else ""
 
 
 def _size(card: zoo.Card) -> int:
@@ -120,4 +131,9 @@ def show(
     card = _find(name)
     with streams.claim_streams() as standard:
         standard.write_text(json.dumps(card.data, indent=2, ensure_ascii=False) + "\n")
+    terminal.say(f"in {name_of(card.path)}")
     return ExitCode.OK
+
+
+app.command(cls=Command)(adding.add)
+app.command(cls=Command)(adding.remove)

@@ -50,7 +50,7 @@ def decode(data: bytes, model: zoo.Model, version: Version, condition: codec.Ask
 def coding_key(model: zoo.Model, making: Making) -> dict[str, object]:
     """What a decoded picture depends on, besides the picture and the quality."""
     return {
-        "weights": model.card.sha256,
+        "weights": "+".join(zoo.family_of(model.card)) or model.card.sha256,
         "device": model.device,
         "precision": str(model.precision),
         **asdict(making),

@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import EllipsisType
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.bitstream.tables import N_SCALES
-from psic_cli.networks.entropy_model import INDEX_SHARE_BITS, MEAN_BITS, MEAN_MAX
+from psic_cli.networks.backbone import MEAN_BITS, Integers
+from psic_cli.networks.entropy_model import INDEX_SHARE_BITS, MEAN_MAX
 from psic_cli.networks.integer_layers import (
     ACTIVATION_BITS,
     LEAK,
@@ -61,6 +63,24 @@ def turns(step: int) -> list[Where]:
         (..., slice(first, None, PATTERNS), slice(row, None, 2), slice(column, None, 2))
         for first, (row, column) in enumerate(places)
     ]
+
+
+def gathered(planes: Integers, step: int) -> Integers:
+    """The latents of a coding step, of planes [latents, h, w], as they stand in the stream: channel by channel, row by
+    row.
+    """
+    parts = [planes[where] for where in turns(step)]
+    joined = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), np.int32)
+    for first, part in enumerate(parts):
+        joined[first::PATTERNS] = part
+    return joined.ravel()
+
+
+def scatter(planes: Integers, step: int, symbols: Integers) -> None:
+    """The inverse of `gathered`: into planes [latents, h, w]."""
+    for first, where in enumerate(turns(step)):
+        target = planes[where]
+        target[...] = symbols.reshape(len(planes), *target.shape[1:])[first::PATTERNS]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psic_cli.bitstream.tables import LARGEST_SCALE, N_SCALES, SMALLEST_SCALE
+from psic_cli.networks.backbone import MEAN_BITS, Z_MAX
 from psic_cli.networks.cltg import QualityBiases
 from psic_cli.networks.integer_layers import (
     ACTIVATION_BITS,
@@ -32,19 +33,12 @@ from psic_cli.networks.integer_layers import (
 )
 from psic_cli.networks.layers import Activation
 
-MEAN_BITS = 4  # means are carried in sixteenths
 MEAN_MAX = 2**12 - 1  # of an unscaled mean, in sixteenths
 GAIN_BITS = 10  # gains are stored as round(gain * 2^10)
 GAIN_MAX = 2**11
 INDEX_SHARE_BITS = 4  # 16 table indexes per unit of the network's scale output
 MEAN_SHARE_BITS = 3  # 8 latent units per unit of the network's mean output
-Z_MAX = 127
 LOG_SCALE_STEP = math.log(LARGEST_SCALE / SMALLEST_SCALE) / (N_SCALES - 1)
-
-
-def clamp_z(z: Tensor) -> Tensor:
-    """Round z to the symbols that are coded, -127..127."""
-    return torch.floor(z + 0.5).clamp(-Z_MAX, Z_MAX)
 
 
 def scale_of_index(index: Tensor) -> Tensor:

@@ -248,8 +248,7 @@ def exact_type(device: str | torch.device) -> torch.dtype:
 
     To be asked for each picture: the switches are the host's, and a wrong symbol costs it the rest of the file.
     """
-    numbers = torch.arange(PROBED, device=device, dtype=torch.float64)
-    x = (numbers[:, None] * 89 + numbers * 55).remainder(ACTIVATION_MAX + 1)[None, :, :, None]
+    numbers, x = _probes(device)
     if torch.device(device).type == "cpu" and multiplies_bytes_quickly():
         largest = numbers.new_tensor([-WEIGHT_MAX, WEIGHT_MAX]).repeat(PROBED, PROBED // 2)
         extreme = x.clone()
@@ -257,10 +256,23 @@ def exact_type(device: str | torch.device) -> torch.dtype:
         found = ByteProducts(largest, numbers, 128)([as_bytes(extreme, 128)])
         if torch.equal(found.double(), accumulate(numbers, [(largest, extreme)])):
             return torch.int32
+    return exact_float(device)
+
+
+def exact_float(device: str | torch.device) -> torch.dtype:
+    """The quicker of float32 and float64 that carries integers exactly: see `exact_type`."""
+    numbers, x = _probes(device)
     one = torch.eye(PROBED, device=device, dtype=torch.float64)
     weight = PROBE * one - (PROBE - 1) * one.roll(1, 0)
     quick = accumulate(numbers.float(), [(weight.float(), x.float())])
     return torch.float32 if torch.equal(quick.double(), accumulate(numbers, [(weight, x)])) else torch.float64
+
+
+def _probes(device: str | torch.device) -> tuple[Tensor, Tensor]:
+    """Biases [PROBED] and activations [1, PROBED, PROBED, 1] to try products with."""
+    numbers = torch.arange(PROBED, device=device, dtype=torch.float64)
+    x = (numbers[:, None] * 89 + numbers * 55).remainder(ACTIVATION_MAX + 1)[None, :, :, None]
+    return numbers, x
 
 
 def multiplies_bytes_quickly() -> bool:

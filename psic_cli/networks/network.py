@@ -5,8 +5,8 @@
                           symbols of earlier steps --context (integers)--> mean, table index of the next
                                                              y_hat, condition --g_s--> x_hat
 
-`analyse`, `predict`, `refine`, `restore` and `synthesise` are the parts that codec.py uses. Training calls the same
-parts, with rounding that lets gradients through.
+It fulfils backbone.py's protocol, which is all that encoder and decoder know. Training calls the same parts, with
+rounding that lets gradients through.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from psic_cli.bitstream.header import quality_level
+from psic_cli.networks.backbone import MEAN_BITS, STRIDE, Integers, rounded
+from psic_cli.networks.cltg import Condition
 from psic_cli.networks.config import NetworkConfig
-from psic_cli.networks.context_model import STEPS, ContextModel, step_of_each, turns
+from psic_cli.networks.context_model import STEPS, ContextModel, gathered, scatter, step_of_each, turns
 from psic_cli.networks.entropy_model import (
     GAIN_BITS,
-    MEAN_BITS,
     FrozenScaling,
     HyperAnalysis,
     HyperSynthesis,
@@ -30,10 +32,8 @@ from psic_cli.networks.entropy_model import (
 )
 from psic_cli.networks.integer_layers import WEIGHT_BITS, IntegerConv2d
 from psic_cli.networks.strips import in_strips
-from psic_cli.networks.transforms import STRIDE, Analysis, Synthesis
+from psic_cli.networks.transforms import Analysis, Synthesis
 
-PICTURE_MULTIPLE = 64  # pixels per z cell: pictures are padded to a multiple of it
-SYMBOL_MAX = 2**15 - 1  # of a latent symbol; the encoder clamps
 REAL_PARTS = ("g_a", "g_s", "h_a")  # those that are stored as floats
 
 
@@ -49,6 +49,8 @@ class Prediction:
 
 class PsicNetwork(nn.Module):
     """The `psic-base` architecture; see the module docstring for the flow and design of each part in its own file."""
+
+    steps = STEPS
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -146,6 +148,39 @@ class PsicNetwork(nn.Module):
         self.scaling.gain, self.scaling.offset = self.scaling.gain.to(dtype), self.scaling.offset.to(dtype)
         self.integer_type = dtype
 
+    @property
+    def hyper_latents(self) -> int:
+        return self.config.hyper_latents
+
+    def level(self, quality: int, short_side: int) -> int:
+        """The level that a quality 1..100 means for a picture whose shorter side has so many pixels."""
+        return quality_level(quality, self.config.levels, short_side, self.config.even_from)
+
+    def quality(self, level: Tensor) -> Tensor:
+        """Levels [B] as 0 (smallest file) to 1 (best)."""
+        return self.config.quality(level)
+
+    def condition(self, strength: float, machine: float, short_side: int, level: Tensor) -> Tensor:
+        """What the synthesis is asked for at a level [1]: [1, 4]."""
+        condition = Condition(strength, machine, short_side, self.quality(level).item())
+        return condition.tensor(self.config.largest_side, level.device)
+
+    def z_tables(self, level: Tensor) -> Tensor:
+        """The table of each channel of z: [B, hyper_latents]."""
+        return self.config.z_tables(level)
+
+    def of_step(self, planes: Integers, step: int) -> Integers:
+        """The latents of a step, of planes [latents, h, w], as they stand in the stream."""
+        return gathered(planes, step)
+
+    def put_step(self, planes: Integers, step: int, symbols: Integers) -> None:
+        """The inverse: into planes [latents, h, w]."""
+        scatter(planes, step, symbols)
+
+    def spread(self, index: Tensor) -> Tensor:
+        """Table indexes of y are those of their standard deviation in bitstream.tables.SCALES."""
+        return index
+
     def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, H, W] in 0..1, sides multiples of 64, and qualities [B] in 0..1 -> y [B, latents, H/16, W/16],
         z [B, hyper_latents, H/64, W/64], both real.
@@ -155,7 +190,11 @@ class PsicNetwork(nn.Module):
         else:
             columns, halo = x.shape[3] // STRIDE, self.g_a.view
             y = in_strips(lambda rows: self.g_a(rows, quality), x, row_unit=STRIDE, cell_columns=columns, halo=halo)
-        return y, self.h_a(y, quality)
+        return y, self.side_information(y, quality)
+
+    def side_information(self, y: Tensor, quality: Tensor) -> Tensor:
+        """y and qualities [B] -> z, real."""
+        return self.h_a(y, quality)  # type: ignore[no-any-return]
 
     def predict(self, z: Tensor, level: Tensor) -> Prediction:
         """Integer z [B, N, h/4, w/4] and levels [B] -> what is known of y before any of it is coded.
@@ -186,6 +225,10 @@ class PsicNetwork(nn.Module):
         """Real y -> the same in steps of quantisation at a level."""
         return y * (self.scaling.integer_gain(level).to(y.dtype) / 2**GAIN_BITS)
 
+    def unscale(self, scaled: Tensor, level: Tensor) -> Tensor:
+        """y in steps of quantisation at a level -> what the synthesis takes."""
+        return scaled * self.scaling.inverse_gain(level)
+
     def code(self, scaled: Tensor, z: Tensor, level: Tensor) -> tuple[Tensor, Prediction]:
         """Scaled y (see `scale`) and integer z -> the symbols of all coding steps, whole numbers [B, latents, h, w],
         and what they are coded with. Encoder only.
@@ -200,7 +243,7 @@ class PsicNetwork(nn.Module):
 
     def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         """Symbols and their means, in sixteenths -> y_hat float [B, latents, h, w]."""
-        return (symbols + mean / 2**MEAN_BITS) * self.scaling.inverse_gain(level)
+        return self.unscale(symbols + mean / 2**MEAN_BITS, level)
 
     def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
         """y_hat and conditions [B, 4] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""
@@ -209,8 +252,3 @@ class PsicNetwork(nn.Module):
         biases = self.g_s.biases(condition)
         columns, halo = y_hat.shape[3], self.g_s.view
         return in_strips(lambda rows: self.g_s.paint(rows, biases), y_hat, 1, cell_columns=columns, halo=halo)
-
-
-def rounded(scaled: Tensor, mean: Tensor) -> Tensor:
-    """Scaled latents and their means, in sixteenths -> symbols."""
-    return torch.round(scaled - mean.to(scaled.dtype) / 2**MEAN_BITS).clamp_(-SYMBOL_MAX, SYMBOL_MAX)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from psic_cli.networks.backbone import STRIDE
 from psic_cli.networks.cltg import QUALITY, ConditionalLatentTriggerGenerator, QualityBiases
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.layers import BLOCKS, karhunen_loeve_basis, precisely
 
 PATCH = 8  # pixels per side of a cell at the resolution of the blocks
-STRIDE = 16  # pixels per latent
 # A part of what the network computes, so another one is another model. An untrained network begins with the step that
 # it should have where the gain is 1: lambda = 0.05 on 255^2 MSE asks for sqrt(6 / (lambda ln 2)) = 13
 LATENT_SCALE = 255.0 / 13.2

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psic_cli.networks.transforms import STRIDE
+from psic_cli.networks.backbone import STRIDE
 
 VISIBLE = 0.9  # weight of what people see in the distortion
 FRAME = 3.0  # weight of the outermost cells: networks know where a picture ends, and people see a pattern there as one

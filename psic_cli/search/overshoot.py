@@ -14,13 +14,13 @@ bits and their time.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psic_cli.networks.cltg import Condition
-from psic_cli.networks.network import PsicNetwork
-from psic_cli.networks.transforms import STRIDE
+from psic_cli.networks.backbone import STRIDE, Backbone
 
 STEPS, MOMENTUM = 8, 0.5  # at the best quality; at lower ones rounding hides what the last of them gain
 LEAST_SPAN = 0.25  # of a cell's values: what has less contrast tells nothing
@@ -31,19 +31,19 @@ LEAST_LINE_ART = (
 LEAST_STEP = 0.5 / 255  # less is the same colour
 
 
-def analyse(network: PsicNetwork, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+def analyse(network: Backbone[Any], x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     """One picture [1, 3, H, W] in 0..1, sides multiples of 64, and its level [1] -> y, z as of `network.analyse`."""
-    quality = network.config.quality(level)
+    quality = network.quality(level)
     wanted, z = network.analyse(x, quality)
     cells = line_art(x)
     if cells is None:
         return wanted, z
     moving = F.max_pool2d(cells, 3, stride=1, padding=1)  # ringing reaches into the cells around
-    condition = Condition(0.0, 0.0, min(x.shape[2:]), quality.item()).tensor(network.config.largest_side).to(x.device)
+    condition = network.condition(0.0, 0.0, min(x.shape[2:]), level)
     y = best = wanted
     move, least = torch.zeros_like(y), float("inf")
     for _ in range(max(2, round(STEPS * quality.item()))):
-        y_hat = network.scale(y, level) * network.scaling.inverse_gain(level)
+        y_hat = network.unscale(network.scale(y, level), level)
         seen = network.synthesise(y_hat, condition).float().clamp_(0, 1)
         error = F.mse_loss(seen, x).item()
         if error >= least:
@@ -53,7 +53,7 @@ def analyse(network: PsicNetwork, x: Tensor, level: Tensor) -> tuple[Tensor, Ten
         y = y + move
     else:
         best = y
-    return best, network.h_a(best, quality)
+    return best, network.side_information(best, quality)
 
 
 def line_art(x: Tensor) -> Tensor | None:

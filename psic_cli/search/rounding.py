@@ -8,15 +8,14 @@ one at a time may move.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from psic_cli.networks.network import PsicNetwork
+from psic_cli.networks.backbone import LAMBDAS, Backbone
 from psic_cli.search.subject import Subject, bits_of
 
-# Weight of 255^2 MSE against bits per pixel, at the lowest and at the best quality: what models are trained with
-LAMBDAS = (0.0008, 0.08)
 COLOURS = 3
 # Bits that the squared error of a whole step is worth, where steps are as large as they should be: 6 / ln 2. Gains are
 # learned, so it holds for all latents about alike
@@ -25,11 +24,11 @@ STEP_COSTS = 8.7
 
 @torch.enable_grad()  # type: ignore[misc]
 def chosen_rounding(
-    subject: Subject, network: PsicNetwork, level: Tensor, rounds: int, advance: Callable[[], None] = lambda: None
+    subject: Subject, network: Backbone[Any], level: Tensor, rounds: int, advance: Callable[[], None] = lambda: None
 ) -> Tensor:
     """Where the latents should lie, in steps of quantisation: [1, M, h, w]. advance: called after each round."""
     low, high = LAMBDAS
-    weight = low * (high / low) ** network.config.quality(level).item() * 255**2 / COLOURS  # bits for a squared error
+    weight = low * (high / low) ** network.quality(level).item() * 255**2 / COLOURS  # bits for a squared error
     symbols = subject.plain
     turn = _turns(symbols.shape, symbols.device)
     for number in range(rounds):

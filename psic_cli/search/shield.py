@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psic_cli.networks.entropy_model import MEAN_BITS
+from psic_cli.networks.backbone import MEAN_BITS
 from psic_cli.networks.integer_layers import round_through
 from psic_cli.search.eyes import Eyes
 from psic_cli.search.masking import price, visible

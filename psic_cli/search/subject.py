@@ -11,10 +11,8 @@ from torch import Tensor
 from psic_cli.bitstream.header import Header
 from psic_cli.bitstream.tables import SCALES
 from psic_cli.latents import condition_of, level_of
-from psic_cli.networks.entropy_model import MEAN_BITS
+from psic_cli.networks.backbone import MEAN_BITS, PICTURE_MULTIPLE, STRIDE
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE
-from psic_cli.networks.transforms import STRIDE
 from psic_cli.zoo import Model
 
 BAND_CELLS = 2**14  # latents of a channel: four megapixels
@@ -77,20 +75,19 @@ def subject_of(x: Tensor, latents: Tensor, z: Tensor, header: Header, model: Mod
     """
     network, level = model.network, level_of(header, model)
     condition = condition_of(header.strength / 100 if protected else 0.0, 0.0, header, model)
-    inverse = network.scaling.inverse_gain(level)
 
     def paint(scaled: Tensor) -> Tensor:
         with model.arithmetic():
-            x_hat = network.synthesise(scaled * inverse, condition)
+            x_hat = network.synthesise(network.unscale(scaled, level), condition)
         return x_hat[..., : header.height, : header.width].float()
 
     def analyse(picture: Tensor) -> Tensor:
         with model.arithmetic():
-            y, _ = network.analyse(pad_to_multiple(picture, PICTURE_MULTIPLE), network.config.quality(level))
+            y, _ = network.analyse(pad_to_multiple(picture, PICTURE_MULTIPLE), network.quality(level))
         return network.scale(y.float(), level)
 
     _, prediction = network.code(latents, z, level)
-    sigma = torch.tensor(SCALES, dtype=torch.float32, device=x.device)[prediction.index.long()]
+    sigma = torch.tensor(SCALES, dtype=torch.float32, device=x.device)[network.spread(prediction.index).long()]
     return Subject(x, latents, prediction.mean.float() / 2**MEAN_BITS, sigma, analyse, paint)
 
 

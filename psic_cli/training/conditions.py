@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from psic_cli.networks.backbone import PICTURE_MULTIPLE, clamp_z
 from psic_cli.networks.cltg import WITNESS_SIDE
-from psic_cli.networks.entropy_model import clamp_z
 from psic_cli.networks.layers import pad_to_multiple
-from psic_cli.networks.network import PICTURE_MULTIPLE
 from psic_cli.search.views import Journey
 from psic_cli.training import distributed
 from psic_cli.training.compression import VALIDATION_LEVELS

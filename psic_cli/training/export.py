@@ -15,14 +15,12 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
 
-from psic_cli.bitstream.tables import symbol_tables, tables_from_probabilities
-from psic_cli.networks.entropy_model import Z_MAX
+from psic_cli.bitstream.tables import symbol_tables, tables_from_probabilities, without_tails
+from psic_cli.networks.backbone import Z_MAX
 from psic_cli.networks.network import PsicNetwork
 from psic_cli.shell import streams
 from psic_cli.training.rate import RateModel
 from psic_cli.zoo import CARD_FILE, WEIGHTS_FILE, WEIGHTS_VERSION
-
-TAIL_MASS = 2.0**-16  # what a z table leaves to its escape on each side
 
 
 @torch.no_grad()
@@ -31,14 +29,8 @@ def z_probabilities(rate: RateModel) -> list[tuple[int, np.ndarray]]:
     prior = copy.deepcopy(rate.prior).double().cpu().eval()  # training may go on with its own
     bands, channels, _ = prior.weight.shape
     symbols = torch.arange(-Z_MAX, Z_MAX + 1, dtype=torch.float64).expand(bands, channels, 1, -1)
-    tables = []
-    for row in prior(symbols, torch.arange(bands)).flatten(0, 2).numpy():
-        row = row / max(1.0, row.sum())
-        below, above = np.cumsum(row), np.cumsum(row[::-1])[::-1]
-        inside = np.flatnonzero((below > TAIL_MASS) & (above > TAIL_MASS))
-        first, last = int(inside[0]), int(inside[-1])
-        tables.append((first - Z_MAX, row[first : last + 1]))
-    return tables
+    rows = prior(symbols, torch.arange(bands)).flatten(0, 2).numpy()
+    return [without_tails(row, -Z_MAX) for row in rows]
 
 
 def export(network: PsicNetwork, rate: RateModel, folder: Path, name: str, card: dict[str, Any] | None = None) -> Path:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psic_cli.networks.transforms import STRIDE
+from psic_cli.networks.backbone import STRIDE
 from psic_cli.search.masking import price, visible
 from psic_cli.vlp.interface import VisionLanguageModel
 

@@ -12,14 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from psic_cli.bitstream.tables import N_SCALES, SMALLEST_SCALE
+from psic_cli.networks.backbone import MEAN_BITS, Z_MAX, clamp_z
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS
 from psic_cli.networks.entropy_model import (
     INDEX_SHARE_BITS,
     LOG_SCALE_STEP,
-    MEAN_BITS,
-    Z_MAX,
-    clamp_z,
     scale_of_index,
 )
 from psic_cli.networks.integer_layers import round_through

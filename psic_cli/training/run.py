@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from psic_cli import zoo
+from psic_cli.errors import UsageError
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.entropy_model import FrozenScaling, LatentScaling
 from psic_cli.networks.network import REAL_PARTS, PsicNetwork
@@ -35,7 +36,7 @@ class Run:
         self.precision = zoo.choose_precision("auto", device)
         for path in (self.checkpoint, self.partial, self.log_file):
             streams.refuse_key(path)
-        trained = zoo.load_card(zoo.read_card(Path(config.start_from))).network if config.start_from else None
+        trained = _trained(Path(config.start_from)) if config.start_from else None
         self.config = config if trained is None else replace(config, network=trained.config)
         config = self.config
         torch.manual_seed(config.seed)
@@ -134,6 +135,14 @@ class Run:
         if distributed.is_first():
             with open(self.log_file, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
+
+
+def _trained(folder: Path) -> PsicNetwork:
+    """An exported model to go on with. UsageError if it is of another architecture."""
+    network = zoo.load_card(zoo.read_card(folder)).network
+    if not isinstance(network, PsicNetwork):
+        raise UsageError(f"{folder} is a network of another kind than psic-base, and training does not go on with it")
+    return network
 
 
 def _first_line(error: Exception) -> str:

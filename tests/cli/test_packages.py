@@ -7,8 +7,6 @@ import pytest
 
 from psic_cli import packages
 from psic_cli.benchmark.processes import Spent
-from psic_cli.errors import UsageError
-from psic_cli.networks.backbones import adapt
 from psic_cli.shell.exit_codes import ExitCode
 from tests.cli.run import ROOT, child_environment, psic, psic_process
 
@@ -68,12 +66,6 @@ def test_bench_refuses_a_peer_that_is_asked_for_and_missing(folder, without):
     assert done.errors == ["psic: error: a network as peer needs the package compressai"]
     assert "psic[compressai]" in done.stderr
     assert not (folder / "out.json").exists()
-
-
-def test_code_that_needs_compressai_raises_the_same(without):
-    without("compressai")
-    with pytest.raises(UsageError, match="backbone mbt2018-mean needs the package compressai"):
-        adapt("mbt2018-mean")
 
 
 def test_bd_rates_say_how_to_get_their_package(folder, without, png):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from psic_cli.networks.backbone import SYMBOL_MAX, clamp_z, rounded
 from psic_cli.networks.cltg import Condition
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS
-from psic_cli.networks.entropy_model import clamp_z
-from psic_cli.networks.network import SYMBOL_MAX, PsicNetwork, rounded
+from psic_cli.networks.network import PsicNetwork
 
 SMALL = NetworkConfig(
     width=32,

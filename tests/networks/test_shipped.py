@@ -38,6 +38,7 @@ def added(network: PsicNetwork, x: Tensor) -> dict[str, Tensor]:
 @torch.no_grad()
 def test_no_block_of_the_shipped_codec_is_dead():
     network = zoo.load(zoo.DEFAULT_MODEL, precision="float32").network
+    assert isinstance(network, PsicNetwork)
     blocks = added(network, to_tensor(read_rgb(SAMPLE)[:SIDE, :SIDE].copy())[None])
     assert {name.split(".")[0] for name in blocks} == {"g_a", "g_s"}
     for name, change in blocks.items():

@@ -27,7 +27,9 @@ def photo() -> Tensor:
 
 
 def shipped() -> PsicNetwork:
-    return zoo.load(zoo.DEFAULT_MODEL, precision="float32").network
+    network = zoo.load(zoo.DEFAULT_MODEL, precision="float32").network
+    assert isinstance(network, PsicNetwork)
+    return network
 
 
 def error(network: PsicNetwork, y: Tensor, x: Tensor, level: Tensor) -> float:

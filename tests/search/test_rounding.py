@@ -8,9 +8,9 @@ from PIL import Image
 from psic_cli import codec, zoo
 from psic_cli.bitstream.header import Header
 from psic_cli.latents import level_of
-from psic_cli.networks.entropy_model import clamp_z
+from psic_cli.networks.backbone import LAMBDAS, clamp_z
 from psic_cli.picture import Picture
-from psic_cli.search.rounding import LAMBDAS, chosen_rounding
+from psic_cli.search.rounding import chosen_rounding
 from psic_cli.search.subject import bits_of, subject_of
 from tests.cli.run import ROOT
 
@@ -25,13 +25,13 @@ def test_bits_and_distortion_together_become_less(quality):
     level = level_of(header, model)
     x = torch.from_numpy(COFFEE).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
-        y, z = network.analyse(x, network.config.quality(level))
+        y, z = network.analyse(x, network.quality(level))
         latents = network.scale(y, level)
         subject = subject_of(x, latents, clamp_z(z).to(model.choose_integers()), header, model)
         chosen = (chosen_rounding(subject, network, level, rounds=4) - subject.mean).round()
 
         def cost(symbols: torch.Tensor) -> float:
-            weight = LAMBDAS[0] * (LAMBDAS[1] / LAMBDAS[0]) ** network.config.quality(level).item() * 255**2 / 3
+            weight = LAMBDAS[0] * (LAMBDAS[1] / LAMBDAS[0]) ** network.quality(level).item() * 255**2 / 3
             error = (subject.paint(symbols + subject.mean) - x).square().sum()
             return float(bits_of(symbols, subject.sigma).sum() + weight * error)
 

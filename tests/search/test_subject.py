@@ -9,7 +9,7 @@ from psic_cli import codec, zoo
 from psic_cli.bitstream.header import Header
 from psic_cli.codec import Version
 from psic_cli.latents import level_of
-from psic_cli.networks.entropy_model import clamp_z
+from psic_cli.networks.backbone import clamp_z
 from psic_cli.networks.layers import pad_to_multiple
 from psic_cli.picture import Picture
 from psic_cli.search import subject as of_subject
@@ -31,7 +31,7 @@ def tall(model) -> Subject:
     level = level_of(header, model)
     x = torch.from_numpy(TALL).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
-        y, z = model.network.analyse(pad_to_multiple(x, 64), model.network.config.quality(level))
+        y, z = model.network.analyse(pad_to_multiple(x, 64), model.network.quality(level))
         return subject_of(x, model.network.scale(y, level), clamp_z(z).to(model.choose_integers()), header, model)
 
 

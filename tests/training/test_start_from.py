@@ -3,8 +3,8 @@
 import torch
 
 from psic_cli import zoo
+from psic_cli.networks.backbone import clamp_z
 from psic_cli.networks.cltg import Condition
-from psic_cli.networks.entropy_model import clamp_z
 from psic_cli.networks.network import PsicNetwork
 from psic_cli.training.config import TrainingConfig
 from psic_cli.training.export import export

@@ -27,6 +27,7 @@ from psic_cli.bitstream.reader import pack_varint
 from psic_cli.codec import Version
 from psic_cli.icc import icc_to_payload
 from psic_cli.latents import integers, level_of, read_latents
+from psic_cli.networks.network import PsicNetwork
 from tests.bitstream.handmade import moves_spelled
 from tests.vectors.sources import FACE, ICC, OWNER, SAMPLES, ramp
 
@@ -86,7 +87,7 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
     latents = read_latents(parts.header, parts.sections, model)
     index = integers(latents.index)
     moves = unpack_sections(keys.open_sealed(OWNER, seal, associated_data(sealed)))[Section.MOVES]
-    first_z_table = int(model.network.config.z_tables(level_of(parts.header, model))[0, 0])
+    first_z_table = int(model.network.z_tables(level_of(parts.header, model))[0, 0])
     far_z = encode_symbols([0] * 5 + [128], range(first_z_table, first_z_table + 6), model.z_tables)
     start = sealed.index(here)
     other_weights = with_checksum(sealed[:start] + b"otherone" + sealed[start + 8 : -4])
@@ -202,6 +203,7 @@ def broken_files(good: dict[str, bytes], model: zoo.Model) -> dict[str, Broken]:
 
 def words_beyond_symbols(model: zoo.Model) -> bytes:
     """A payload whose first symbol decodes to more than 2^20; nothing in the package would write it."""
+    assert isinstance(model.network, PsicNetwork)
     count = model.network.config.latents * 16 // 4  # of the first step of one cell of z
     with mock.patch.object(entropy, "MAX_SYMBOL", 2**20 + 1):
         return encode_symbols([2**20 + 1] + [0] * (count - 1), [30] * count, model.y_tables)

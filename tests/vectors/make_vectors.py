@@ -36,6 +36,7 @@ from psic_cli.codec import Version
 from psic_cli.icc import standard_srgb
 from psic_cli.latents import Latents, level_of, write_latents, write_moves
 from psic_cli.networks.context_model import STEPS
+from psic_cli.networks.network import PsicNetwork
 from psic_cli.picture import Picture
 from tests.vectors.damage import broken_files, with_checksum, with_section
 from tests.vectors.sources import HERE, OWNER, SOURCES, STRANGER, Source
@@ -61,6 +62,7 @@ def any_integers(model: zoo.Model) -> Container:
     encoder makes it, and its picture means nothing, but every reader must find these integers.
     """
     generator = random.Random(1)
+    assert isinstance(model.network, PsicNetwork)
     config, header = model.network.config, Header(190, 120, 80, 100, "tiny", model.card.weights_hash, sealed=False)
     level = level_of(header, model)
     z = [generator.choice((-127, 127, generator.randint(-127, 127))) for _ in range(config.hyper_latents * 2 * 3)]
@@ -74,7 +76,7 @@ def any_integers(model: zoo.Model) -> Container:
     prediction = model.network.predict(torch.from_numpy(planes)[None].to(model.network.integer_type), level)
     for step in range(1, STEPS):
         prediction = model.network.refine(prediction, torch.from_numpy(y)[None], step)
-    latents = Latents(planes, y, prediction.mean, prediction.index, level)
+    latents = Latents.of(planes, y, prediction, level, model)
     return Container(header, {**write_latents(latents, model), Section.MOVES: write_moves(moves, latents)})
 
 

@@ -1,0 +1,295 @@
+"""CompressAI's networks as backbones: their transforms as they were trained, their entropy networks in integers.
+
+    Factorized     y alone, a table for each channel
+    Hyperprior     z tells a scale of each latent, and a mean where the network has means
+    Chequerboard   the same, and every second latent is coded when its neighbours are known
+
+Each has one quality. All fulfil networks/backbone.py's protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import EllipsisType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from psic_cli.backbones.integers import IntegerChain, Reach
+from psic_cli.backbones.transforms import Transform
+from psic_cli.networks.backbone import MEAN_BITS, SYMBOL_MAX, Integers, rounded
+from psic_cli.networks.cltg import CONDITIONS
+from psic_cli.networks.integer_layers import exact_float
+
+SIGMA_BITS = 8  # scales come in units of 2^-8
+MEAN_MAX = 2**15 - 1  # sixteenths
+CONTEXT = Reach(-255, 255)  # of y_hat
+Where = tuple[EllipsisType | slice, ...]  # an index of [..., latents, h, w]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a model's card says of its network.
+
+    width: channels inside the transforms. latents: of y. hyper_latents: of z. quality: 0..1, at which the network was
+    trained: what its encoder weighs bits with.
+    """
+
+    width: int
+    latents: int
+    hyper_latents: int
+    quality: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.quality <= 1 and min(self.width, self.latents, self.hyper_latents + 1) > 0):
+            raise ValueError("a size of the network is out of range")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the entropy coder knows of y, integers [B, latents, h, w]; side [B, C, h, w]: what z says to later steps."""
+
+    mean: Tensor  # sixteenths
+    index: Tensor  # of the table
+    side: Tensor
+
+
+class Adapted(nn.Module):
+    """What all have in common: one quality, y in steps of 1.
+
+    Args:
+        of_tables: [n_tables], the index in bitstream.tables.SCALES of each table of y.
+    """
+
+    steps = 1
+    of_tables: Tensor
+
+    def __init__(self, sizes: Sizes, g_a: Transform, g_s: Transform, of_tables: Tensor) -> None:
+        super().__init__()
+        self.sizes, self.g_a, self.g_s = sizes, g_a, g_s
+        self.register_buffer("of_tables", of_tables.long())
+        self.integer_type = torch.float64
+
+    @property
+    def hyper_latents(self) -> int:
+        return self.sizes.hyper_latents
+
+    def use_integers(self, dtype: torch.dtype) -> None:
+        """Carry the integers in float64 or float32. In place of int32, the quicker one of them that is exact."""
+        self.integer_type = exact_float(self.of_tables.device) if dtype == torch.int32 else dtype
+        for part in self._integer_parts():
+            part.to(self.integer_type)
+
+    def _integer_parts(self) -> Sequence[nn.Module]:
+        return ()
+
+    def level(self, quality: int, short_side: int) -> int:
+        """There is one."""
+        return 0
+
+    def quality(self, level: Tensor) -> Tensor:
+        return torch.full(level.shape, self.sizes.quality, device=level.device)
+
+    def condition(self, strength: float, machine: float, short_side: int, level: Tensor) -> Tensor:
+        """None is known: versions differ by their latents alone."""
+        return torch.zeros(1, CONDITIONS, device=level.device)
+
+    def scale(self, y: Tensor, level: Tensor) -> Tensor:
+        """Steps are 1."""
+        return y
+
+    def unscale(self, scaled: Tensor, level: Tensor) -> Tensor:
+        return scaled
+
+    def z_tables(self, level: Tensor) -> Tensor:
+        """The table of each channel of z: [B, hyper_latents]."""
+        return torch.arange(self.hyper_latents, device=level.device).expand(len(level), -1)
+
+    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W] in 0..1, sides multiples of 64 -> y [B, latents, H/16, W/16], z [B, hyper_latents, H/64, W/64],
+        both real.
+        """
+        y = self.g_a(x)
+        return y, self.side_information(y, quality)
+
+    def side_information(self, y: Tensor, quality: Tensor) -> Tensor:
+        """y -> z, around its medians."""
+        return y.new_zeros(len(y), 0, y.shape[2] // 4, y.shape[3] // 4)
+
+    def predict(self, z: Tensor, level: Tensor) -> Told:
+        """Integer z -> what is known of y before any of it is coded."""
+        raise NotImplementedError
+
+    def refine(self, prediction: Told, symbols: Tensor, step: int) -> Told:
+        """The prediction for a later step. symbols: [B, latents, h, w], read where they are of earlier steps."""
+        raise NotImplementedError
+
+    def code(self, scaled: Tensor, z: Tensor, level: Tensor) -> tuple[Tensor, Told]:
+        """y and integer z -> the symbols of all steps, and what they are coded with. Encoder only."""
+        prediction, symbols = self.predict(z, level), torch.zeros_like(scaled)
+        for step in range(self.steps):
+            if step:
+                prediction = self.refine(prediction, symbols, step)
+            for where in self.turns(step):
+                symbols[where] = rounded(scaled[where], prediction.mean[where])
+        return symbols, prediction
+
+    def turns(self, step: int) -> list[Where]:
+        """Where the latents of a step are: indexes of [..., latents, h, w], in the order of the stream."""
+        return [(...,)]
+
+    def of_step(self, planes: Integers, step: int) -> Integers:
+        """The latents of a step, of planes [latents, h, w], as they stand in the stream."""
+        return np.concatenate([planes[where].ravel() for where in self.turns(step)])
+
+    def put_step(self, planes: Integers, step: int, symbols: Integers) -> None:
+        """The inverse: into planes [latents, h, w]."""
+        for where in self.turns(step):
+            target = planes[where]
+            part, symbols = np.split(symbols, [target.size])
+            target[...] = part.reshape(target.shape)
+
+    def spread(self, index: Tensor) -> Tensor:
+        """Table indexes of y -> those of their standard deviation in bitstream.tables.SCALES."""
+        return self.of_tables[index.long()]
+
+    def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
+        """Symbols and their means, in sixteenths -> y_hat."""
+        return symbols + mean / 2**MEAN_BITS
+
+    def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
+        """y_hat -> x_hat [B, 3, H, W], not clamped, whatever the condition."""
+        return self.g_s(y_hat)  # type: ignore[no-any-return]
+
+
+class Factorized(Adapted):
+    """bmshj2018-factorized (Balle et al. 2018): nothing is told of y but by its channel. There is no z.
+
+    Args:
+        mean: [latents], sixteenths.
+    """
+
+    mean: Tensor
+
+    def __init__(self, sizes: Sizes, g_a: Transform, g_s: Transform, of_tables: Tensor, mean: Tensor) -> None:
+        super().__init__(sizes, g_a, g_s, of_tables)
+        self.register_buffer("mean", mean.float())
+
+    def predict(self, z: Tensor, level: Tensor) -> Told:
+        height, width = (4 * side for side in z.shape[2:])
+        channels = torch.arange(self.sizes.latents, device=z.device, dtype=torch.float32)
+        mean, index = (values[:, None, None].expand(len(z), -1, height, width) for values in (self.mean, channels))
+        return Told(mean, index, z)
+
+
+class Hyperprior(Adapted):
+    """bmshj2018-hyperprior (Balle et al. 2018) and mbt2018-mean (Minnen et al. 2018).
+
+        z, ones ==h_s, integers==> scale (2^-8), and mean (sixteenths) if there is one -> table index
+
+    Args:
+        h_s: to latents, or 2 * latents; its input is z and a plane of ones, which says where the picture is: beyond
+            its edge z has no median.
+        thresholds: [n_tables - 1], rising, in units of 2^-8: an index is how many of them a scale reaches.
+    """
+
+    thresholds: Tensor
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        g_a: Transform,
+        g_s: Transform,
+        of_tables: Tensor,
+        h_a: nn.Sequential,
+        h_s: IntegerChain,
+        thresholds: Tensor,
+        magnitudes: bool,
+    ) -> None:
+        super().__init__(sizes, g_a, g_s, of_tables)
+        self.h_a, self.h_s, self.magnitudes = h_a, h_s, magnitudes
+        self.register_buffer("thresholds", thresholds.float())
+
+    def _integer_parts(self) -> Sequence[nn.Module]:
+        return (self.h_s,)
+
+    def side_information(self, y: Tensor, quality: Tensor) -> Tensor:
+        with torch.autocast(y.device.type, enabled=False):
+            return self.h_a(y.float().abs() if self.magnitudes else y.float())  # type: ignore[no-any-return]
+
+    def _from_z(self, z: Tensor) -> Tensor:
+        """What h_s gives for integer z [B, N, h/4, w/4]."""
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.to(self.integer_type)
+            return self.h_s(torch.cat([z, torch.ones_like(z[:, :1])], dim=1))  # type: ignore[no-any-return]
+
+    def _mean_and_index(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, latents or 2 * latents, h, w] -> mean and index [B, latents, h, w]."""
+        scale = outputs[:, : self.sizes.latents]
+        index = torch.bucketize(scale.float(), self.thresholds, right=True).to(outputs.dtype)
+        mean = outputs[:, self.sizes.latents :].clamp(-MEAN_MAX, MEAN_MAX)
+        return (mean if mean.shape[1] else torch.zeros_like(scale)), index
+
+    def predict(self, z: Tensor, level: Tensor) -> Told:
+        outputs = self._from_z(z)
+        return Told(*self._mean_and_index(outputs), outputs)
+
+
+class Chequerboard(Hyperprior):
+    """cheng2020-anchor-checkerboard (He et al., CVPR 2021): two steps. Where row + column is even a latent is predicted
+    from z alone, elsewhere also from those around it.
+
+        y_hat of the first step -> near, 5x5 --+
+        z ----> h_s ---------------------------+--> joined, three 1x1 -> scale, mean
+
+    All of it is integers.
+
+    Args:
+        finest: [latents], by how many bits sixteenths of y_hat are rounded where they serve as context.
+    """
+
+    steps = 2
+    finest: Tensor
+
+    def __init__(self, base: Hyperprior, near: IntegerChain, joined: IntegerChain, finest: Tensor) -> None:
+        super().__init__(
+            *(base.sizes, base.g_a, base.g_s, base.of_tables, base.h_a, base.h_s, base.thresholds), magnitudes=False
+        )
+        self.near, self.joined = near, joined
+        self.register_buffer("finest", finest.float())
+
+    def _integer_parts(self) -> Sequence[nn.Module]:
+        return (self.h_s, self.near, self.joined)
+
+    def turns(self, step: int) -> list[Where]:
+        """Even rows, then odd ones."""
+        return [(..., slice(0, None, 2), slice(step, None, 2)), (..., slice(1, None, 2), slice(1 - step, None, 2))]
+
+    def predict(self, z: Tensor, level: Tensor) -> Told:
+        side = self._from_z(z)
+        nothing = side.new_zeros(len(side), self.sizes.latents, *side.shape[2:])
+        return self._told(Told(nothing, nothing, side), torch.zeros_like(side), step=0)
+
+    def refine(self, prediction: Told, symbols: Tensor, step: int) -> Told:
+        known = torch.zeros_like(prediction.mean)
+        for where in self.turns(0):
+            symbol = symbols[where].clamp(-SYMBOL_MAX, SYMBOL_MAX).to(known.dtype)
+            known[where] = 2**MEAN_BITS * symbol + prediction.mean[where]
+        return self._told(prediction, self.near(context_of(known, self.finest)), step)
+
+    def _told(self, before: Told, near: Tensor, step: int) -> Told:
+        """With the mean and index of a step's latents. near: [B, C, h, w]."""
+        mean, index = before.mean.clone(), before.index.clone()
+        with torch.autocast(near.device.type, enabled=False):
+            for where in self.turns(step):
+                joined = self.joined(torch.cat([near[where], before.side[where]], dim=1))
+                mean[where], index[where] = self._mean_and_index(joined)
+        return Told(mean, index, before.side)
+
+
+def context_of(known: Tensor, finest: Tensor) -> Tensor:
+    """y_hat [B, latents, h, w] in sixteenths, rounded by so many bits [latents], as context."""
+    shifted = torch.floor(known * 2.0 ** -finest.to(known.dtype)[:, None, None] + 0.5)
+    return shifted.clamp(CONTEXT.low, CONTEXT.high)

@@ -1,0 +1,93 @@
+"""What exact integers cost: the files of a model that was added, beside CompressAI's own with the same weights.
+
+    python -m psic_cli.benchmark.exactness mbt2018-mean checkpoint.pth mine pictures/
+
+codes every picture with both, by turns, and prints sizes, PSNR and processor time as JSON. `mine` is the model that
+`psic models add` made of the checkpoint. psic's files are open ones without a shield, so that both code the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from psic_cli import packages, zoo
+from psic_cli.evaluation.metrics import psnr
+from psic_cli.evaluation.sources import find_pictures, read_rgb
+from psic_cli.picture import Picture, Pixels
+from psic_cli.shell import streams
+
+
+def compare(network: str, checkpoint: Path, model: zoo.Model, folder: Path) -> dict[str, Any]:
+    """Means over the pictures in a folder: bits per pixel, PSNR in dB, seconds; "psic" and "compressai"."""
+    import torch
+
+    from psic_cli import codec
+
+    theirs = _original(network, checkpoint)
+    found: dict[str, list[list[float]]] = {"psic": [], "compressai": []}
+    for path in find_pictures(folder):
+        rgb = read_rgb(path)
+        data, encoding = _timed(codec.encode, Picture(rgb), None, model=model, strength=0, effort=0)
+        full, decoding = _timed(codec.decode, data, version=codec.Version.FULL)
+        found["psic"].append([8 * len(data) / rgb[..., 0].size, psnr(full.rgb, rgb), encoding, decoding])
+        with torch.inference_mode():
+            coded, encoding = _timed(theirs.compress, _tensor(rgb))
+            decoded, decoding = _timed(theirs.decompress, coded["strings"], coded["shape"])
+        size = sum(len(string) for strings in coded["strings"] for string in strings)
+        x_hat = decoded["x_hat"][0, :, : rgb.shape[0], : rgb.shape[1]]
+        levels = x_hat.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
+        found["compressai"].append([8 * size / rgb[..., 0].size, psnr(levels, rgb), encoding, decoding])
+    names = ("bpp", "psnr", "encode_seconds", "decode_seconds")
+    means = {who: dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True)) for who, rows in found.items()}
+    return {"pictures": len(found["psic"]), **means}
+
+
+def _timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, float]:
+    """What it gives, and processor seconds."""
+    started = time.process_time()
+    given = work(*arguments, **options)
+    return given, time.process_time() - started
+
+
+def _tensor(rgb: Pixels) -> Any:
+    import torch
+
+    from psic_cli.networks.backbone import PICTURE_MULTIPLE
+    from psic_cli.networks.layers import pad_to_multiple
+
+    x = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() / 255
+    return pad_to_multiple(x, PICTURE_MULTIPLE)
+
+
+def _original(network: str, checkpoint: Path) -> Any:
+    """CompressAI's network, ready to code."""
+    packages.need("compressai", "a comparison with CompressAI", extra="compressai")
+    import torch
+    from compressai.registry import MODELS
+
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    made = MODELS[network].from_state_dict(state.get("state_dict", state)).eval()
+    made.update(force=True)
+    return made
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m psic_cli.benchmark.exactness", description=__doc__)
+    for name, kind in (("network", str), ("checkpoint", Path), ("model", str), ("folder", Path)):
+        parser.add_argument(name, type=kind)
+    asked = parser.parse_args(arguments)
+    model = zoo.load(asked.model, precision="float32")
+    with streams.claim_streams() as standard:
+        standard.write_text(json.dumps(compare(asked.network, asked.checkpoint, model, asked.folder), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

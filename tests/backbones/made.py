@@ -1,0 +1,122 @@
+"""Checkpoints as CompressAI saves them, made without it: few channels, seeded, untrained, latents that are not zero."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from psic_cli.backbones import transforms
+from psic_cli.backbones.architectures import CHEQUERBOARD, FACTORIZED, MEAN, SCALE
+from psic_cli.backbones.convert import PEDESTAL, Converted, convert
+from psic_cli.backbones.transforms import same, shuffled, up
+
+WIDTH, LATENTS = 8, 12
+
+
+def photo(height: int = 128, width: int = 192, seed: int = 0) -> Tensor:
+    """[1, 3, H, W] in 0..1, smooth."""
+    noise = torch.rand(1, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(seed))
+    return nn.functional.interpolate(noise, (height, width), mode="bicubic").clamp(0, 1)
+
+
+def hyper_synthesis(name: str, width: int = WIDTH, latents: int = LATENTS) -> nn.Sequential:
+    """h_s as CompressAI has it."""
+    act, w, m = nn.LeakyReLU, width, latents
+    if name == SCALE:
+        return nn.Sequential(up(w, w), nn.ReLU(), up(w, w), nn.ReLU(), same(w, m), nn.ReLU())
+    if name == MEAN:
+        return nn.Sequential(up(w, m), act(), up(m, m * 3 // 2), act(), same(m * 3 // 2, 2 * m))
+    v = w * 3 // 2
+    return nn.Sequential(
+        *(same(w, w), act(), shuffled(w, w), act(), same(w, v), act(), shuffled(v, v), act(), same(v, 2 * w))
+    )
+
+
+def context_model(width: int) -> tuple[nn.Conv2d, nn.Sequential]:
+    """The chequerboard's 5x5, whose weights are not masked yet, and what joins it with z."""
+    act, w = nn.LeakyReLU, width
+    layers = (same(4 * w, w * 10 // 3, 1), act(), same(w * 10 // 3, w * 8 // 3, 1), act(), same(w * 8 // 3, 2 * w, 1))
+    return same(w, 2 * w, 5), nn.Sequential(*layers)
+
+
+def bottleneck(channels: int) -> dict[str, Tensor]:
+    """An entropy bottleneck's parts, around medians that are not whole."""
+    parts, sizes = {}, (1, 3, 3, 3, 3, 1)
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        start = math.log(math.expm1(1 / 10**0.2 / outputs))
+        parts[f"matrices.{number}"] = torch.full((channels, outputs, inputs), start)
+        parts[f"biases.{number}"] = torch.rand(channels, outputs, 1) - 0.5
+        if outputs > 1:
+            parts[f"factors.{number}"] = torch.zeros(channels, outputs, 1)
+    medians = torch.rand(channels) * 4 - 2
+    parts["quantiles"] = torch.stack([medians - 10, medians, medians + 10], dim=1)[:, None]
+    return parts
+
+
+@torch.no_grad()
+def state_of(name: str, seed: int = 1) -> dict[str, Tensor]:
+    """A state dict of CompressAI's network of that name."""
+    torch.manual_seed(seed)
+    latents = WIDTH if name == CHEQUERBOARD else LATENTS
+    if name == CHEQUERBOARD:
+        g_a, g_s, hyper = transforms.cheng_analysis(WIDTH), transforms.cheng_synthesis(WIDTH), "latent_codec.hyper."
+        h_a = transforms.cheng_hyper_analysis(WIDTH)
+    else:
+        g_a, g_s, hyper = transforms.balle_analysis(WIDTH, latents), transforms.balle_synthesis(WIDTH, latents), ""
+        h_a = transforms.balle_hyper_analysis(latents, WIDTH, leaky=name == MEAN)
+    g_a[-1].weight.mul_(60)  # type: ignore[operator]
+    parts: dict[str, nn.Module] = {"g_a": g_a, "g_s": g_s}
+    if name != FACTORIZED:
+        h_s = hyper_synthesis(name)
+        for module in (*h_a, *h_s):
+            for parameter in module.parameters():
+                parameter.mul_(2.5)
+        parts |= {f"{hyper}h_a": h_a, f"{hyper}h_s": h_s}
+    if name == CHEQUERBOARD:
+        near, joined = context_model(WIDTH)
+        parts |= {"latent_codec.y.context_prediction": near, "latent_codec.y.entropy_parameters": joined}
+    state = {
+        f"{part}.{key}": value.clone() for part, module in parts.items() for key, value in module.state_dict().items()
+    }
+    for key in [key for key in state if key.endswith((".beta", ".gamma"))]:
+        state[key] = (state[key] + PEDESTAL).sqrt()
+    channels = latents if name == FACTORIZED else WIDTH
+    return state | {f"{hyper}entropy_bottleneck.{key}": value for key, value in bottleneck(channels).items()}
+
+
+@functools.cache
+def converted(name: str) -> Converted:
+    """The same as a model of psic's."""
+    return convert(name, state_of(name), [photo()])
+
+
+def original(name: str) -> Any:
+    """CompressAI's network with the checkpoint's weights."""
+    from compressai.models import FactorizedPrior, MeanScaleHyperprior, ScaleHyperprior
+    from compressai.models.sensetime import Cheng2020AnchorCheckerboard
+
+    network = {
+        FACTORIZED: lambda: FactorizedPrior(WIDTH, LATENTS),
+        SCALE: lambda: ScaleHyperprior(WIDTH, LATENTS),
+        MEAN: lambda: MeanScaleHyperprior(WIDTH, LATENTS),
+        CHEQUERBOARD: lambda: Cheng2020AnchorCheckerboard(WIDTH),
+    }[name]().eval()
+    missing, unexpected = torch.nn.Module.load_state_dict(network, state_of(name), strict=False)
+    assert not unexpected
+    not_weights = ("reparam", ".mask", "bound", "target", "scale_table", "._")
+    assert all(any(part in key for part in not_weights) for key in missing)
+    return network
+
+
+def save_state(state: object, path: Path | None = None) -> Path:
+    """A checkpoint file."""
+    path = path or Path(tempfile.mkdtemp()) / "checkpoint.pth"
+    torch.save(state, path)
+    return path
