@@ -14,17 +14,20 @@ import pytest
 from PIL import Image
 
 from psic_cli import keys, pillow_plugin
+from psic_cli.backbones.architectures import MEAN
 from psic_cli.shell.exit_codes import ExitCode
+from tests.backbones import made
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = re.findall(r"^    (psic .*)$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^    (psic (?!train ).*)$", README, re.MULTILINE)
+TRAINING = re.findall(r"^    psic train (\S+)", README, re.MULTILINE)  # takes days, and pictures of one's own
 TINY = ROOT / "tests" / "vectors" / "models" / "tiny"
 
 
 @pytest.fixture
 def readers_folder(tmp_path, monkeypatch):
-    """A folder with the pictures that the README speaks of; a tiny model stands in for psic-base."""
+    """A folder with the pictures and the checkpoint that the README speaks of; tiny networks stand in for both."""
     model = tmp_path / "models" / "psic-base"
     shutil.copytree(TINY, model)
     card = json.loads((model / "card.json").read_text("utf-8"))
@@ -35,6 +38,7 @@ def readers_folder(tmp_path, monkeypatch):
     with Image.open(ROOT / "sample_images" / "grey.png") as small:
         for name in ("photo.png", "holiday.jpg", "album/one.jpg", "album/two.png"):
             small.convert("RGB").save(folder / name)
+    made.save_state(made.state_of(MEAN), folder / "checkpoint.pth")
     monkeypatch.chdir(folder)
     return folder
 
@@ -49,6 +53,11 @@ def test_every_command_in_the_readme_runs(readers_folder):
     assert done.returncode == 0, done.stderr
     for name in re.findall(r"(?:-o |> )(\S+)", "\n".join(COMMANDS)):
         assert (readers_folder / name).exists(), name
+
+
+def test_the_configuration_to_train_with_is_there():
+    assert TRAINING
+    assert all((ROOT / name).is_file() for name in TRAINING)
 
 
 def test_the_python_in_the_readme_runs(readers_folder):
