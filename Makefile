@@ -42,7 +42,7 @@ test: $(TO_TEST) ## check format, lint and types, then run all tests that need n
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not gpu and not compile"
 
 format: $(TO_TEST) ## put the source into the project's format
 	$(BIN)/ruff format

@@ -75,7 +75,7 @@ def test_the_rounding_stage_moves_what_decoders_have_and_nothing_else(config, tm
     assert run.network.h_s.convolutions()[0].weight.grad is not None
 
 
-@pytest.mark.slow
+@pytest.mark.compile
 def test_the_loss_is_the_same_by_torch_compile(config, tmp_path):
     plain = CompressionStage(Run(config, tmp_path, "cpu"))
     compiled = CompressionStage(Run(dataclasses.replace(config, compile=True), tmp_path, "cpu"))
