@@ -22,6 +22,7 @@ MANIFEST = json.loads((ROOT / "tests" / "vectors" / "manifest.json").read_text("
 pytestmark = pytest.mark.usefixtures("tiny_models")
 HERE = torch.backends.cpu.get_cpu_capability()
 CARRIERS = ("float64", "float32", "int32")
+INTEGERS = "tests.exact_process"  # the module that decodes
 ORDER = ["DEFAULT", "AVX2", "AVX512"]
 AVAILABLE = ORDER[: ORDER.index(HERE) + 1] if HERE in ORDER else [HERE]
 
@@ -34,12 +35,29 @@ SETTINGS = {
 }
 
 
-def integers_in_a_process(*arguments, **variables):
+def found_in_a_process(module, *arguments, **variables):
+    """What a module prints as JSON in a process of its own."""
     environment = {**os.environ, **variables}
-    command = [sys.executable, "-m", "tests.exact_process", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def asked_for(setting):
+    """Arguments and environment of a process in one of SETTINGS. Skips where this processor has it not."""
+    threads, capability, mkl, onednn, mkldnn = SETTINGS[setting]
+    if capability and capability.upper() not in AVAILABLE:
+        pytest.skip(f"this processor has no {capability}")
+    variables = {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "ATEN_CPU_CAPABILITY": capability,
+        "MKL_ENABLE_INSTRUCTIONS": mkl,
+        "ONEDNN_MAX_CPU_ISA": onednn,
+    }
+    arguments = [] if mkldnn else ["--without-mkldnn"]
+    return arguments, {key: value for key, value in variables.items() if value}
 
 
 def check(integers):
@@ -53,19 +71,9 @@ def check(integers):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_integers_are_the_same_in_every_setting_of_a_processor(name):
-    threads, capability, mkl, onednn, mkldnn = SETTINGS[name]
-    if capability and capability.upper() not in AVAILABLE:
-        pytest.skip(f"this processor has no {capability}")
-    variables = {
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "ATEN_CPU_CAPABILITY": capability,
-        "MKL_ENABLE_INSTRUCTIONS": mkl,
-        "ONEDNN_MAX_CPU_ISA": onednn,
-    }
-    result = integers_in_a_process(
-        *([] if mkldnn else ["--without-mkldnn"]), **{key: value for key, value in variables.items() if value}
-    )
+    threads, capability, _, _, mkldnn = SETTINGS[name]
+    arguments, variables = asked_for(name)
+    result = found_in_a_process(INTEGERS, *arguments, **variables)
     setting = result["setting"]
     assert setting["threads"] == threads
     assert setting["capability"] == (capability.upper() if capability else HERE)
@@ -76,7 +84,7 @@ def test_integers_are_the_same_in_every_setting_of_a_processor(name):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_integers_are_the_same_on_a_gpu():
-    check(integers_in_a_process("--device", "cuda")["integers"])
+    check(found_in_a_process(INTEGERS, "--device", "cuda")["integers"])
 
 
 def test_a_host_that_allows_less_precise_products_gets_the_same_integers(monkeypatch):

@@ -48,7 +48,8 @@ def move_large(
     wanted = _Wanted(shrunk(subject.x, SIDE), surrogates, aim, radius, -(-aim.steps // passes))
     analysed, displaced = subject.analyse(subject.x), torch.zeros_like(start)
     for number in range(passes):
-        missing = wanted.change(before, seen - before) - (seen - before)
+        changed = seen - before
+        missing = wanted.change(before, changed) - changed
         enlarged = F.interpolate(missing, (height, width), mode="bicubic", align_corners=False).add_(subject.x)
         displaced += unhurried * (subject.analyse(enlarged) - analysed)
         displaced = F.softshrink(displaced, SHRINK)

@@ -2,11 +2,6 @@
 types, GPU. Each case is one process.
 """
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -14,7 +9,7 @@ from psic_cli.backbones.architectures import NAMES
 from tests.backbones import made
 from tests.backbones.exact_process import CARRIERS, all_predictions
 from tests.cli.run import psic
-from tests.test_exactness import AVAILABLE, HERE, ROOT, SETTINGS
+from tests.test_exactness import HERE, SETTINGS, asked_for, found_in_a_process
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +25,8 @@ def models(tmp_path_factory):
 
 
 def in_a_process(folder, *arguments, **variables):
-    environment = {**os.environ, "PSIC_MODELS": str(folder), **variables}
-    command = [sys.executable, "-m", "tests.backbones.exact_process", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    module = "tests.backbones.exact_process"
+    return found_in_a_process(module, *arguments, PSIC_MODELS=str(folder), **variables)
 
 
 def test_both_float_types_predict_the_same(models):
@@ -47,19 +39,10 @@ def test_both_float_types_predict_the_same(models):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_setting_of_a_processor_predicts_the_same(setting, models):
-    threads, capability, mkl, onednn, mkldnn = SETTINGS[setting]
-    if capability and capability.upper() not in AVAILABLE:
-        pytest.skip(f"this processor has no {capability}")
-    variables = {
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "ATEN_CPU_CAPABILITY": capability,
-        "MKL_ENABLE_INSTRUCTIONS": mkl,
-        "ONEDNN_MAX_CPU_ISA": onednn,
-    }
-    given = {key: value for key, value in variables.items() if value}
+    threads, capability, *_ = SETTINGS[setting]
+    arguments, variables = asked_for(setting)
     folder, expected = models
-    found = in_a_process(folder, *([] if mkldnn else ["--without-mkldnn"]), **given)
+    found = in_a_process(folder, *arguments, **variables)
     assert found["threads"] == threads
     assert found["capability"] == (capability.upper() if capability else HERE)
     assert found["predictions"] == expected

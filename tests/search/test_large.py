@@ -5,23 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from psic_cli import codec, zoo
+from psic_cli import codec
 from psic_cli.codec import Version
 from psic_cli.picture import Picture, Pixels
 from psic_cli.search.large import SIDE
-from psic_cli.vlp.interface import load_vlp
 from tests.cli.run import ROOT
 from tests.search.test_shield import encoded, likeness, psnr
-
-
-@pytest.fixture(scope="module")
-def model() -> zoo.Model:
-    return zoo.load(zoo.DEFAULT_MODEL, precision="float32")
-
-
-@pytest.fixture(scope="module")
-def witness():
-    return load_vlp("witness:lite0")
 
 
 @pytest.fixture(scope="module")

@@ -21,16 +21,6 @@ with Image.open(ROOT / "sample_images" / "coffee.png") as image:
     COFFEE = np.array(image.convert("RGB"))[100:228, 180:340]
 
 
-@pytest.fixture(scope="module")
-def model() -> zoo.Model:
-    return zoo.load(zoo.DEFAULT_MODEL, precision="float32")
-
-
-@pytest.fixture(scope="module")
-def witness():
-    return load_vlp("witness:lite0")
-
-
 def encoded(model: zoo.Model, rgb: Pixels = COFFEE, **options) -> bytes:
     """An open file, so that equal files have equal bytes."""
     return codec.encode(Picture(rgb), None, model=model, **options)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from psic_cli import codec, zoo
+from psic_cli import codec
 from psic_cli.bitstream.header import Header
 from psic_cli.codec import Version
 from psic_cli.latents import level_of
@@ -18,11 +18,6 @@ from tests.cli.run import ROOT
 
 with Image.open(ROOT / "sample_images" / "coffee.png") as image:
     TALL = np.array(image.convert("RGB").resize((90, 777), Image.Resampling.LANCZOS))
-
-
-@pytest.fixture(scope="module")
-def model() -> zoo.Model:
-    return zoo.load(zoo.DEFAULT_MODEL, precision="float32")
 
 
 @pytest.fixture(scope="module")
