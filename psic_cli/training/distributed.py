@@ -39,6 +39,10 @@ def join(device: str) -> str:
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
+        # Its functions keep the group that there is at their import, as a default argument, to the end of the process
+        # (torch 2.14.1; an optimiser imports it). The group's threads then outlive leave() and may abort the exit.
+        from torch.distributed.nn import functional as _  # noqa: F401
+
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     return device
 
