@@ -42,7 +42,7 @@ test: $(TO_TEST) ## check format, lint and types, then run all tests that need n
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not gpu and not compile"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not gpu and not compile"
 
 format: $(TO_TEST) ## put the source into the project's format
 	$(BIN)/ruff format
@@ -64,5 +64,5 @@ $(TO_RUN): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(TO_TEST): pyproject.toml $(TO_RUN)
-	$(BIN)/python -m pip install --quiet -e '.[dev,train,evaluate,compressai]'
+	$(BIN)/python -m pip install --quiet -e '.[dev,train,evaluate,compressai,ray]'
 	@touch $@

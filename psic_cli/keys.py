@@ -42,7 +42,7 @@ _MAGIC = b"psic key 1\n"
 _MAGIC_ANY_VERSION = b"psic key "
 # What makes a file a key, whatever became of it: any version, cut, damaged, or copied in text mode.
 _ANY_KEY = re.compile(rb"psic key [0-9]+\r?\n")
-_KEY_FILE_BYTES = len(_MAGIC) + SECRET_BYTES + 4
+KEY_FILE_BYTES = len(_MAGIC) + SECRET_BYTES + 4
 # Fixed, because the key is fresh for every file: (key, nonce) never repeats as long as salts do not.
 _NONCE = bytes(12)
 _KEYGEN_HINT = "make one with: psic keygen FILE"
@@ -74,7 +74,7 @@ def read_key_file(path: Path) -> bytes:
     """Read the secret [32 bytes] from a key file; a pipe such as `<(...)` will do. Raises ConditionError."""
     try:
         with open(path, "rb") as stream:
-            data = stream.read(_KEY_FILE_BYTES + 1)  # bounded, whatever the path turns out to be
+            data = stream.read(KEY_FILE_BYTES + 1)  # bounded, whatever the path turns out to be
     except FileNotFoundError:
         raise ConditionError(f"the key file {path} does not exist", _KEYGEN_HINT) from None
     except OSError as error:
@@ -95,8 +95,8 @@ def read_key_bytes(data: bytes, name: str) -> bytes:
         if data.startswith(_MAGIC_ANY_VERSION) and len(data) >= len(_MAGIC):
             raise ConditionError(f"the key file {name} is of a version this psic does not know", "install a newer psic")
         raise ConditionError(f"{name} is not a key file", _KEYGEN_HINT)
-    if len(data) != _KEY_FILE_BYTES:
-        wrong = "is cut short" if len(data) < _KEY_FILE_BYTES else f"is longer than {_KEY_FILE_BYTES} bytes"
+    if len(data) != KEY_FILE_BYTES:
+        wrong = "is cut short" if len(data) < KEY_FILE_BYTES else f"is longer than {KEY_FILE_BYTES} bytes"
         raise ConditionError(f"the key file {name} {wrong}", _COPY_HINT)
     if not _is_intact(data):
         raise ConditionError(f"the key file {name} is damaged: its checksum differs", _COPY_HINT)
@@ -111,7 +111,12 @@ def is_key_file(path: Path) -> bool:
     if not stat.S_ISREG(os.stat(path).st_mode):
         return False
     with open(path, "rb") as stream:
-        return _ANY_KEY.match(stream.read(_KEY_FILE_BYTES)) is not None
+        return is_key(stream.read(KEY_FILE_BYTES))
+
+
+def is_key(data: bytes) -> bool:
+    """Whether the bytes of a file are those of a key, of any version and in any state."""
+    return _ANY_KEY.match(data) is not None
 
 
 def own_key_path() -> Path:
@@ -180,7 +185,7 @@ def _derive(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
 def _is_intact(data: bytes) -> bool:
     """Whether this is a whole key file of our version."""
     checksum = zlib.crc32(data[:-4]).to_bytes(4, "little")
-    return len(data) == _KEY_FILE_BYTES and data.startswith(_MAGIC) and data[-4:] == checksum
+    return len(data) == KEY_FILE_BYTES and data.startswith(_MAGIC) and data[-4:] == checksum
 
 
 def _is_text_copy(data: bytes) -> bool:
@@ -188,7 +193,7 @@ def _is_text_copy(data: bytes) -> bool:
     begin = _ANY_KEY.match(data)
     if begin is None or begin[0].endswith(b"\r\n"):
         return begin is not None
-    missing = _KEY_FILE_BYTES - len(data)
+    missing = KEY_FILE_BYTES - len(data)
     if missing not in (1, 2):  # more CRLF do not occur in 36 random bytes
         return False
     places = [place for place in range(begin.end(), len(data)) if data[place] == 0x0A]

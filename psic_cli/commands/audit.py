@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from psic_cli import __version__, zoo
-from psic_cli.commands import completion, options
+from psic_cli import zoo
+from psic_cli.commands import completion, on_ray, options
 from psic_cli.errors import OutputError, PsicError, UsageError
+from psic_cli.jobs import auditing
 from psic_cli.search.effort import DEFAULT_EFFORT
-from psic_cli.shell import batch, conditions, streams, worklist
+from psic_cli.shell import batch, conditions, opening, outcome, streams, worklist
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.terminal import name_of, table_width, terminal
 
@@ -57,8 +59,8 @@ def audit(
             help="With which pictures are encoded; see: psic models",
         ),
     ] = zoo.DEFAULT_MODEL,
-    output: Annotated[
-        Path | None,
+    target: Annotated[
+        str | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write a report: .html, a page that stands alone, or .png"),
     ] = None,
     difference: Annotated[
@@ -68,6 +70,9 @@ def audit(
         bool, typer.Option("--json", metavar="", help="Results as JSON on standard output, instead of tables.")
     ] = False,
     force: options.Force = False,
+    skip_existing: options.SkipExisting = False,
+    report: options.Report = None,
+    ray: options.Ray = None,
     vlp: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,7 +127,16 @@ def audit(
 
     Tables go to standard error, --json to standard output. Of several files, one that cannot be read is reported and
     left out, and the exit code is then 8.
+
+    With --ray, FILE may be a folder or a URI, and -o names a folder: what --json prints of photo.png goes into
+    photo.png.json there. --report and --skip-existing are for --ray alone.
     """
+    on_ray.check(ray)
+    output = None if target is None else Path(target)
+    if ray is None and (report is not None or skip_existing):
+        raise UsageError("--report and --skip-existing need --ray", "--json prints what one machine finds")
+    if ray is not None and (original is not None or as_json or difference):
+        raise UsageError("--original, --json and --difference do not go with --ray", "leave them out")
     if full and condition is not None:
         raise UsageError("--full and --condition contradict each other", "--full is for your own key")
     if difference and output is None:
@@ -137,7 +151,7 @@ def audit(
             None
         }:
             raise UsageError(f"{name_of(original)} is its own original", "leave out --original to encode it")
-        if output is not None:
+        if output is not None and ray is None:
             _check_output(output, [*names, original, labels, captions, condition], force)
         card = zoo.find_card(model)
         specs = list(dict.fromkeys(vlp or DEFAULT_VLPS))
@@ -150,6 +164,30 @@ def audit(
         chosen = None if labels is None else sources.read_lines(labels, least=2)
         sentences = [*(caption or []), *(sources.read_lines(captions) if captions is not None else [])]
         key = conditions.condition_for_decode(condition, full, standard)
+        if ray is not None:
+            job = auditing.Auditing(
+                specs=tuple(specs),
+                model=card.name,
+                weights_hash=card.weights_hash,
+                labels=None if chosen is None else tuple(chosen),
+                captions=tuple(sentences),
+                quality=quality,
+                effort=effort,
+                max_pixels=max_pixels,
+                device=device.value,
+            )
+            rules = batch.Rules(force, skip_existing, report=report)
+            secret = None if key is None else key.secret
+            verdicts = Verdicts()
+            code = on_ray.run(
+                *(ray, names, target, _kind(), job, rules, standard),
+                secret=secret,
+                threads=threads,
+                doing="auditing",
+                tell=verdicts.add,
+            )
+            verdicts.tell()
+            return code
         place = zoo.choose_device(device.value)
 
         def prepare(name: str) -> Prepared:
@@ -160,25 +198,25 @@ def audit(
             if not audit_inputs.is_psic(name, data):
                 if original is not None:
                     whole = sources.read_rgb(original, max_pixels)
-                    with batch.naming(_shown(name)):
+                    with outcome.naming(_shown(name)):
                         return audit_inputs.prepare_pair(data, whole, max_pixels)
-                with batch.naming(_shown(name)):
+                with outcome.naming(_shown(name)):
                     network = zoo.load_card(card, device=place)
                     return audit_inputs.prepare_picture(data, network, quality, Making(effort=effort), max_pixels)
             before = None if original is None else sources.read_rgb(original, max_pixels)
-            with batch.naming(_shown(name)):
+            with outcome.naming(_shown(name)):
                 secret = None if key is None else key.secret
                 return audit_inputs.prepare_file(data, before, secret, place, max_pixels)
 
         audited, panels, failures = _audit_all(
-            names, prepare, lambda: _readers(specs, chosen, sentences, place), place, output, difference
+            names, prepare, lambda: auditing.readers_of(specs, chosen, sentences, place), place, output, difference
         )
         if audited and output is not None:
-            streams.write_file(output, _report(output, panels, _about(specs, place)), overwrite=force)
+            streams.write_file(output, _report(output, panels, auditing.about(specs, place)), overwrite=force)
         if as_json:
             from psic_cli.evaluation import audit_text
 
-            standard.write_text(audit_text.to_json(_about(specs, place), audited, failures))
+            standard.write_text(audit_text.to_json(auditing.about(specs, place), audited, failures))
         elif audited:
             from psic_cli.evaluation import audit_text
 
@@ -188,6 +226,35 @@ def audit(
     if failures:
         terminal.announce(f"{len(failures)} of {len(names)} files failed")
     return ExitCode.PARTIAL if failures else ExitCode.OK
+
+
+class Verdicts:
+    """How often each model gave each verdict on each version, counted over files that are not kept."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], Counter[str]] = {}
+
+    def add(self, found: outcome.Outcome) -> None:
+        """One more file."""
+        for model, judged in found.facts.get("verdicts", {}).items():
+            for version, verdict in judged.items():
+                self._counts.setdefault((model, version), Counter())[verdict] += 1
+
+    def tell(self) -> None:
+        """A line for each model and version."""
+        from psic_cli.evaluation.audit import Count, Verdict
+        from psic_cli.evaluation.audit_text import count_sentence
+
+        for (model, version), counts in sorted(self._counts.items()):
+            numbers = {verdict.value: counts[verdict.value] for verdict in Verdict}
+            row = Count(model, None, version, files=counts.total(), verdicts=numbers, wavered=0)
+            terminal.say(f"{model}  {count_sentence(row)}")
+
+
+def _kind() -> worklist.Kind:
+    suffixes = opening.picture_suffixes() | {".psic"}
+    taken = ("audit", "pictures or .psic files", "an audit", suffixes, ".json")
+    return worklist.Kind(*taken, file_suffixes=frozenset(), keeps_suffix=True)
 
 
 def _audit_all(
@@ -214,7 +281,7 @@ def _audit_all(
                 failures.append(" ".join(str(error).split()))
             else:
                 readers = readers or load_readers()
-                audited.append(_measure(name, prepared, readers, device))
+                audited.append(auditing.measure(_shown(name), prepared, readers, device))
                 if output is not None:
                     from psic_cli.pages.audit_parts import panel
 
@@ -223,54 +290,6 @@ def _audit_all(
                         terminal.warn(f"{_shown(name)} is not as large as its original: no difference is shown")
             advance()
     return audited, panels, failures
-
-
-def _measure(name: str, prepared: Prepared, readers: list[Reader], device: str) -> Audited:
-    from psic_cli.evaluation import audit as measuring
-
-    card = prepared.card
-    width, height = prepared.size
-    audits = (
-        measuring.audit(
-            prepared.versions,
-            reader,
-            trained_against=None if card is None else measuring.was_trained_against(reader.vlp.name, card.data),
-            device=device,
-        )
-        for reader in readers
-    )
-    return measuring.Audited(
-        file=_shown(name),
-        width=width,
-        height=height,
-        codec=None if card is None else card.name,
-        weights_hash=None if card is None else card.weights_hash.hex(),
-        quality=prepared.quality,
-        bpp=prepared.bpp,
-        psnr=measuring.losses(prepared.versions),
-        audits=tuple(audits),
-    )
-
-
-def _readers(specs: list[str], labels: list[str] | None, captions: list[str], device: str) -> list[Reader]:
-    from psic_cli.evaluation.audit import make_reader
-    from psic_cli.vlp.interface import load_vlp
-
-    return [make_reader(load_vlp(spec, device), labels, captions) for spec in specs]
-
-
-def _about(specs: list[str], device: str) -> dict[str, object]:
-    """What a reader must know to measure the same again, and of the models that read."""
-    import torch
-
-    from psic_cli.vlp.interface import find_witness
-
-    vlps = []
-    for spec in specs:
-        card = find_witness(spec)
-        known = {} if card is None else card.data
-        vlps.append({"spec": spec, **{key: known.get(key) for key in ("description", "use", "use_note", "sha256")}})
-    return {"psic": __version__, "torch": torch.__version__, "device": device, "vlps": vlps}
 
 
 def _report(output: Path, panels: list[Panel], about: dict[str, object]) -> bytes:

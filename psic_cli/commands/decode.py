@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from psic_cli.commands import completion, options
-from psic_cli.errors import ConditionError, UsageError
+from psic_cli.commands import completion, on_ray, options
+from psic_cli.errors import UsageError
 from psic_cli.shell.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def decode(
     jobs: options.Jobs = 2,
     skip_existing: options.SkipExisting = False,
     report: options.Report = None,
+    ray: options.Ray = None,
     device: options.DeviceOption = options.Device.AUTO,
     metadata: Annotated[
         bool,
@@ -102,15 +103,17 @@ def decode(
     picture. Outputs keep the time and the permissions of their inputs.
     """
     from psic_cli import zoo
-    from psic_cli.bitstream import container
-    from psic_cli.shell import batch, conditions, opening, pictures, streams, worklist
+    from psic_cli.jobs import decoding
+    from psic_cli.shell import batch, conditions, pictures, streams, worklist
+    from psic_cli.shell.outcome import Outcome
 
     if full and condition is not None:
         raise UsageError("--full and --condition contradict each other", "--full is for your own key")
     if metadata and strip:
         raise UsageError("--metadata and --strip contradict each other", "use one of them")
+    on_ray.check(ray)
     rules = batch.Rules(force, skip_existing, jobs, report)
-    kind_of_picture = _picture_format(format_name, output, inputs or [])
+    kind_of_picture = _picture_format(format_name, None if ray else output, inputs or [])
     kind = worklist.Kind(
         *("decode", ".psic files", "a picture", frozenset({".psic"}), kind_of_picture.suffix),
         file_suffixes=pictures.WRITTEN_SUFFIXES | {".psic"},
@@ -120,49 +123,33 @@ def decode(
         operands = inputs or []
         condition = None if condition is None else worklist.stream_name(condition)
         worklist.check_one_stream(operands, condition)
-        todo = worklist.plan(operands, output, kind, standard, recursive=recursive, other_files=[condition])
-        if device is options.Device.CUDA:
+        todo = None
+        if ray is None:
+            todo = worklist.plan(operands, output, kind, standard, recursive=recursive, other_files=[condition])
+        if device is options.Device.CUDA and todo is not None:
             zoo.choose_device(device.value)  # refused before anything is read
         key = conditions.condition_for_decode(condition, full, standard)
         network = threading.Lock()  # one picture at a time: it uses all cores, and reading and writing go on beside it
 
-        def work(outcome: batch.Outcome) -> None:
-            task = outcome.task
-            source = standard.read() if task.source is None else streams.read_file(task.source)
-            outcome.bytes_in = outcome.coded_bytes = len(source)
-            with batch.naming(task.source_name):
-                # Everything that needs no network is refused before the seconds that loading one takes.
-                header = container.unpack(source).header
-                outcome.width, outcome.height = header.width, header.height
-                opening.check_pixels(header.width, header.height, max_pixels)
-                if audience is Audience.MACHINE and key is None and header.sealed:
-                    message = "the machine version of a sealed file needs the key"
-                    raise ConditionError(message, "name it with --condition FILE, or use --full for your own key")
-                if metadata and key is None and header.sealed:
-                    message = "the metadata of a sealed file need the key"
-                    raise ConditionError(message, "name it with --condition FILE, or leave --metadata out")
-            outcome.lap("read")
-            secret = key.secret() if key is not None and header.sealed else None
-            with network, batch.naming(task.source_name):
-                from psic_cli import codec
+        job = decoding.Decoding(
+            format=kind_of_picture,
+            for_machine=audience is Audience.MACHINE,
+            metadata=metadata,
+            strip=strip,
+            max_pixels=max_pixels,
+            device=device.value,
+            precision=precision.value,
+        )
 
-                version = codec.Version.PROTECTED if key is None else codec.Version.FULL
-                if audience is Audience.MACHINE:
-                    version = codec.Version.MACHINE
-                picture = codec.decode(
-                    source,
-                    secret,
-                    version=version,
-                    device=zoo.choose_device(device.value),
-                    precision=precision.value,
-                    max_pixels=max_pixels,
-                    metadata=False if strip else True if metadata else None,
-                )
-            outcome.lap("decode")
-            with batch.naming(task.source_name):
-                outcome.data = pictures.write_picture(picture, kind_of_picture, warn=outcome.warn)
-            outcome.words = version.value
-            outcome.facts = {"model": header.model, "quality": header.quality, "version": version.value}
+        secret = None if key is None else key.secret
+        if todo is None:
+            assert ray is not None
+            return on_ray.run(
+                *(ray, operands, output, kind, job, rules, standard), secret=secret, threads=threads, doing="decoding"
+            )
+
+        def work(source: bytes, outcome: Outcome) -> None:
+            job.work(source, outcome, secret, network)
 
         return batch.run(todo, work, rules, standard, doing="decoding")
 

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from psic_cli.commands import completion, options
+from psic_cli.commands import completion, on_ray, options
 from psic_cli.errors import UsageError
 from psic_cli.search.effort import DEFAULT_EFFORT
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.terminal import terminal
 
 if TYPE_CHECKING:
-    from psic_cli.vlp.interface import Surrogate
+    from psic_cli.jobs import Secret
+    from psic_cli.jobs.encoding import Encoding
+    from psic_cli.shell.batch import Work
+    from psic_cli.shell.outcome import Outcome
 
 _DEFAULT_QUALITY = 50
 
@@ -60,6 +63,7 @@ def encode(
     jobs: options.Jobs = 2,
     skip_existing: options.SkipExisting = False,
     report: options.Report = None,
+    ray: options.Ray = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -106,12 +110,14 @@ def encode(
     permissions of their inputs.
     """
     from psic_cli import zoo
-    from psic_cli.shell import batch, conditions, metadata, opening, pictures, plugins, streams, worklist
+    from psic_cli.jobs.encoding import Encoding
+    from psic_cli.shell import batch, conditions, opening, plugins, streams, worklist
 
     if open_ and condition is not None:
         raise UsageError("--open and --condition contradict each other", "an open file is sealed with no key")
     if against and not strength:
         raise UsageError("--against and --strength 0 contradict each other", "without a shield no model is misled")
+    on_ray.check(ray)
     percent = options.percent(strength)
     rules = batch.Rules(force, skip_existing, jobs, report)
     suffixes = opening.picture_suffixes()
@@ -126,77 +132,80 @@ def encode(
         operands = inputs or []
         condition = None if condition is None else worklist.stream_name(condition)
         worklist.check_one_stream(operands, condition)
-        todo = worklist.plan(operands, output, kind, standard, recursive=recursive, other_files=[condition])
+        todo = None
+        if ray is None:
+            todo = worklist.plan(operands, output, kind, standard, recursive=recursive, other_files=[condition])
         card = zoo.find_card(model or zoo.DEFAULT_MODEL)
         if quality != _DEFAULT_QUALITY and len(zoo.family_of(card)) == 1:
             terminal.warn(f"{card.name} has one quality, whatever -q says", "psic models add --help: families")
-        if device is options.Device.CUDA:
+        if device is options.Device.CUDA and todo is not None:
             zoo.choose_device(device.value)  # refused before anything is read
         key = None if open_ else conditions.condition_for_encode(condition, standard)
 
-        def load() -> zoo.Model:
-            return zoo.load(card.name, card.weights_hash, device=zoo.choose_device(device.value))
-
-        def misled() -> tuple[Surrogate, ...] | None:
-            if not against:
-                return None  # those that come with psic
-            from psic_cli.search.surrogates import surrogates_of
-
-            return surrogates_of(against, zoo.choose_device(device.value))
-
-        if todo.is_batch:
-            load()  # one clear error rather than one per picture; a single picture is looked at first
-            misled()
-        network = threading.Lock()  # one picture at a time: it uses all cores, and reading and writing go on beside it
-        made_public: list[list[str]] = []  # kinds of metadata, of each open file
-
-        def work(outcome: batch.Outcome) -> None:
-            task = outcome.task
-            source = standard.read() if task.source is None else streams.read_file(task.source)
-            outcome.bytes_in = len(source)
-            with batch.naming(task.source_name):
-                picture = pictures.read_picture(source, max_pixels=max_pixels, strip=strip, warn=outcome.warn)
-                outcome.width, outcome.height = picture.width, picture.height
-            outcome.lap("read")
-            secret = None if key is None else key.secret()
-            with network, batch.naming(task.source_name), terminal.counting("searching") as count:
-                from psic_cli import codec
-
-                outcome.data = codec.encode(
-                    picture,
-                    secret,
-                    model=load(),
-                    quality=quality,
-                    strength=percent,
-                    effort=effort,
-                    surrogates=misled(),
-                    keep_hidden=keep_hidden,
-                    advance=None if todo.is_batch else count,  # a batch has a bar of its own
-                )
-            outcome.lap("encode")
-            outcome.coded_bytes = len(outcome.data)
-            if open_:
-                made_public.append(metadata.kinds(picture.exif, picture.xmp))
-            outcome.words = f"{batch.rate_bpp(outcome):.2f} bpp"
-            outcome.facts = {
-                "model": card.name,
-                "quality": quality,
-                "sealed": secret is not None,
-                "effort": effort,
-            }
-
-        code = batch.run(todo, work, rules, standard, doing="encoding")
-    if any(made_public):
-        terminal.warn(_public_text(made_public), "--strip leaves metadata out")
-    elif made_public:
-        terminal.detail(_public_text(made_public))
+        job = Encoding(
+            model=card.name,
+            weights_hash=card.weights_hash,
+            quality=quality,
+            strength=percent,
+            effort=effort,
+            against=tuple(against or ()),
+            keep_hidden=keep_hidden,
+            strip=strip,
+            max_pixels=max_pixels,
+            device=device.value,
+        )
+        secret = None if key is None else key.secret
+        public = MadePublic()
+        if todo is not None:
+            code = batch.run(todo, _work(job, secret, todo.is_batch, public), rules, standard, doing="encoding")
+        else:
+            assert ray is not None
+            code = on_ray.run(
+                *(ray, operands, output, kind, job, rules, standard),
+                secret=secret,
+                threads=threads,
+                doing="encoding",
+                tell=public.add,
+            )
+    public.tell()
     return code
 
 
-def _public_text(found: list[list[str]]) -> str:
-    """What open files make public, in one line. found: the kinds of metadata in each."""
-    counts = Counter(kind for kinds in found for kind in kinds)
-    several = len(found) > 1
-    listed = ", ".join(f"{kind} (in {count})" if several else kind for kind, count in counts.items())
-    pictures = f"{len(found)} full pictures" if several else "the full picture"
-    return f"open: anybody can decode {pictures}, {f'with {listed}' if counts else 'without EXIF and XMP'}"
+def _work(job: Encoding, secret: Secret, is_batch: bool, public: MadePublic) -> Work:
+    if is_batch:
+        job.load()  # one clear error rather than one per picture; a single picture is looked at first
+    network = threading.Lock()  # one picture at a time: it uses all cores, and reading and writing go on beside it
+
+    def work(source: bytes, outcome: Outcome) -> None:
+        with terminal.counting("searching") as count:
+            job.work(source, outcome, secret, network, None if is_batch else count)  # a batch has a bar of its own
+        public.add(outcome)
+
+    return work
+
+
+class MadePublic:
+    """What open files make public, counted over all of them."""
+
+    def __init__(self) -> None:
+        self._files = 0
+        self._counts: Counter[str] = Counter()
+
+    def add(self, outcome: Outcome) -> None:
+        """One more picture."""
+        if outcome.made_public is not None:
+            self._files += 1
+            self._counts.update(outcome.made_public)
+
+    def tell(self) -> None:
+        """Say it in one line."""
+        if not self._files:
+            return
+        several = self._files > 1
+        listed = ", ".join(f"{kind} (in {count})" if several else kind for kind, count in self._counts.items())
+        pictures = f"{self._files} full pictures" if several else "the full picture"
+        text = f"open: anybody can decode {pictures}, {f'with {listed}' if listed else 'without EXIF and XMP'}"
+        if listed:
+            terminal.warn(text, "--strip leaves metadata out")
+        else:
+            terminal.detail(text)

@@ -10,7 +10,7 @@ import typer
 
 from psic_cli.commands import options
 from psic_cli.errors import PsicError, UsageError
-from psic_cli.shell import batch, conditions, streams, worklist
+from psic_cli.shell import conditions, outcome, streams, worklist
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.terminal import name_of, size_text, terminal
 
@@ -74,7 +74,7 @@ def _look(name: str, key: bytes | None, standard: streams.Streams, symbols_on: s
     from psic_cli.bitstream import container
 
     data = standard.read() if name == "-" else streams.read_file(Path(name))
-    with batch.naming("standard input" if name == "-" else name_of(name)):
+    with outcome.naming("standard input" if name == "-" else name_of(name)):
         file = container.unpack(data)
         header = file.header
         pixels = header.width * header.height

@@ -106,6 +106,16 @@ Report = Annotated[
         "--report", metavar="FILE", help="One JSON line per picture; - for standard output.", rich_help_panel=BATCHES
     ),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        show_default=False,
+        help="Let a Ray cluster work: local, auto or ray://HOST:PORT. INPUT and -o may be URIs such as s3://BUCKET/FOLDER.",
+        rich_help_panel=BATCHES,
+    ),
+]
 Strength = Annotated[
     float,
     typer.Option(

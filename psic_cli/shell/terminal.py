@@ -168,8 +168,8 @@ def table_width() -> int:
 def standard_error_is_terminal() -> bool:
     """Whether people are watching."""
     try:
-        return os.isatty(2)
-    except OSError:
+        return os.isatty(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):
         return False
 
 

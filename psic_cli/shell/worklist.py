@@ -9,7 +9,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from psic_cli.errors import InputError, OutputError, PsicError, UsageError
 from psic_cli.shell.streams import STANDARD_STREAM, Streams, reason
@@ -65,6 +65,11 @@ class Kind:
     file_suffixes: frozenset[str]
     missing: frozenset[str] = frozenset()
     missing_hint: str = ""
+    keeps_suffix: bool = False  # a.png becomes a.png.json, not a.json
+
+    def derived(self, name: str) -> str:
+        """The output's name, of an input's."""
+        return (name if self.keeps_suffix else PurePath(name).stem) + self.new_suffix
 
 
 def stream_name(operand: str) -> str:
@@ -156,7 +161,7 @@ def _find(operands: list[str], kind: Kind, recursive: bool) -> list[_Found]:
             else:
                 found.append(_Found(path, Path(path.name)))
     finally:
-        _say_left_out(left_out, kind)
+        say_left_out(left_out, kind)
     unique = {os.path.abspath(item.path): item for item in reversed(found)}  # a file given twice is one picture
     return [item for item in found if unique.pop(os.path.abspath(item.path), None) is not None]
 
@@ -197,7 +202,8 @@ def _special(path: Path) -> str | None:
     return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
-def _say_left_out(left_out: Counter[str], kind: Kind) -> None:
+def say_left_out(left_out: Counter[str], kind: Kind) -> None:
+    """What was in folders and was not taken, counted by suffix, in one line."""
     if not left_out:
         return
     total = left_out.total()
@@ -223,7 +229,7 @@ def _file_tasks(found: list[_Found], output: str | None, kind: Kind, is_batch: b
         hint = "name a folder with -o; a slash at its end says that it is one"
         raise UsageError(f"several outputs need a folder, and {name_of(output or '')} is the name of a file", hint)
     for item in found:
-        derived = item.below.with_name(item.below.stem + kind.new_suffix)
+        derived = item.below.with_name(kind.derived(item.below.name))
         if output is None:
             yield Task(item.path, item.path.parent / derived.name)
         elif is_batch or _means_folder(output):

@@ -1,0 +1,161 @@
+"""The commands on a cluster: list, actors that hold the model, one report. Start with `run`.
+
+Ray Data keeps the actors busy and starts anew what died with one; `worker.py` keeps psic's rules about files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from psic_cli import __version__
+from psic_cli.errors import UsageError
+from psic_cli.jobs import Job, Secret
+from psic_cli.ray import ledger as ledgers
+from psic_cli.ray.cluster import connected
+from psic_cli.ray.listing import Item, items
+from psic_cli.ray.places import Place
+from psic_cli.ray.worker import Worker
+from psic_cli.shell.batch import Rules
+from psic_cli.shell.exit_codes import ExitCode
+from psic_cli.shell.outcome import Outcome, Totals, record, say
+from psic_cli.shell.report import Record, open_report
+from psic_cli.shell.streams import STANDARD_STREAM, Streams
+from psic_cli.shell.terminal import terminal
+from psic_cli.shell.worklist import Kind, Worklist
+
+# Pictures that are handed to a worker together: few while there are few, so that no worker is left with many at the
+# end; more in a long list, which costs Ray less.
+_MOST_TOGETHER, _MORE_AFTER = 16, 64
+_LAST_WORDS_S = 5.0  # that files which are just appearing have, after Ctrl-C
+
+
+def run(
+    address: str,
+    sources: list[str],
+    target: str | None,
+    kind: Kind,
+    job: Job,
+    rules: Rules,
+    standard: Streams,
+    *,
+    secret: Secret,
+    threads: int | None,
+    doing: str,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
+) -> ExitCode:
+    """Do all pictures of the sources, folders with all that is below them, into the folder `target`.
+
+    threads: that each worker computes with, a core each; None: one. tell: hears of every outcome.
+    """
+    if not sources or STANDARD_STREAM in sources:
+        raise UsageError(f"nothing to {kind.verb}", f"--ray takes files, folders and URIs: psic {kind.verb} --help")
+    if target is None or target == STANDARD_STREAM:
+        raise UsageError("--ray needs a folder to write to", "name one with -o")
+    started = time.monotonic()
+    report = None if rules.report in (None, STANDARD_STREAM) else Path(rules.report)
+    with connected(address):
+        found = items([Place.named(source) for source in sources], Place.named(target), kind, report)
+        blocks = list(_blocks(found))
+        count = sum(map(len, blocks))
+        reporting = open_report(
+            rules.report, Worklist((), True), standard, overwrite=rules.force, append=rules.skip_existing
+        )
+        with reporting as write, terminal.progress(doing, count) as advance:
+            totals = Totals()
+            ledger = ledgers.start(None if secret is None else secret())
+            arguments = {
+                "ledger": ledger,
+                "job": job,
+                "threads": threads or 1,
+                "force": rules.force,
+                "skip_existing": rules.skip_existing,
+                "version": __version__,
+            }
+            for outcome in _outcomes(blocks, arguments, ledger, count, write):
+                write(record(outcome))
+                totals.add(outcome)
+                say(outcome, is_batch=True)
+                tell(outcome)
+                advance()
+    return totals.summarise(time.monotonic() - started)
+
+
+def _blocks(found: Iterator[Item]) -> Iterator[pa.Table]:
+    rows: list[bytes] = []
+    count = 0
+    for item in found:
+        rows.append(pickle.dumps(item))
+        if len(rows) >= min(_MOST_TOGETHER, 1 + count // _MORE_AFTER):
+            yield pa.table({"item": pa.array(rows, pa.binary())})
+            count, rows = count + 1, []
+    if rows:
+        yield pa.table({"item": pa.array(rows, pa.binary())})
+
+
+def _outcomes(
+    blocks: list[pa.Table], arguments: dict[str, Any], ledger: Any, count: int, write: Callable[[Record], None]
+) -> Iterator[Outcome]:
+    """One for each picture, as they are finished. After Ctrl-C the rows of all files that are there are written."""
+    import ray
+
+    dataset = ray.data.from_blocks(blocks).map_batches(
+        Worker,
+        batch_size=None,
+        fn_constructor_kwargs=arguments,
+        **pool(len(blocks), arguments["job"], arguments["threads"]),
+    )
+    blocks.clear()  # Ray has them
+    seen = bytearray(count)
+    try:
+        for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
+            indexes = [int(index) for index in batch["index"]]
+            for index, packed in zip(indexes, batch["outcome"], strict=True):
+                if not seen[index]:  # whatever Ray does again
+                    seen[index] = 1
+                    yield pickle.loads(packed)
+            ledger.forget.remote(indexes)
+    except (KeyboardInterrupt, SystemExit):
+        with contextlib.suppress(Exception):
+            for index, packed in _last(ledger):
+                if not seen[index]:
+                    write(record(pickle.loads(packed)))
+        raise
+
+
+def _last(ledger: Any) -> list[tuple[int, bytes]]:
+    import ray
+
+    end = time.monotonic() + _LAST_WORDS_S
+    while True:
+        appearing, settled = ray.get(ledger.stop.remote(), timeout=_LAST_WORDS_S)
+        if not appearing or time.monotonic() > end:
+            return list(settled)
+        time.sleep(0.1)
+
+
+def pool(blocks: int | None, job: Any, threads: int) -> dict[str, Any]:
+    """How Ray Data runs the workers: as many as the cluster has room for, and more as it grows, but no
+    more than there are blocks.
+    """
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    there = ray.cluster_resources()
+    device = getattr(job, "device", "cpu")
+    gpus = int(there.get("GPU", 0)) if device != "cpu" else 0
+    if device == "cuda" and not gpus:
+        raise UsageError("the cluster has no GPU", "use --device cpu")
+    room = gpus or int(there.get("CPU", 1)) // threads
+    size = max(1, room if blocks is None else min(room, blocks))
+    return {
+        "compute": ActorPoolStrategy(min_size=1, initial_size=size, max_tasks_in_flight_per_actor=2),
+        "num_cpus": threads,
+        **({"num_gpus": 1} if gpus else {}),
+    }

@@ -1,0 +1,109 @@
+"""The actor that holds the model and works on pictures: the counterpart of `shell/batch.py` for one machine."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from psic_cli import __version__, runtime
+from psic_cli.errors import InputError, PsicError, UsageError
+from psic_cli.jobs import Job
+from psic_cli.ray.listing import Item
+from psic_cli.shell.outcome import Outcome, attempting
+
+_MOST_ATTEMPTS = 3
+_AT_ONCE = 2  # pictures: one is read or written while the network computes another
+
+
+class Worker:
+    """Does the items of a batch and gives back their outcomes, both pickled.
+
+    ledger: handle of the `Ledger`. force, skip_existing: what becomes of files that are there. version: of the psic
+    that sends the work.
+    """
+
+    def __init__(
+        self, ledger: Any, job: Job, threads: int, force: bool = False, skip_existing: bool = False, version: str = ""
+    ) -> None:
+        import ray
+
+        self._ray, self._ledger, self._job = ray, ledger, job
+        self._force, self._skip_existing = force, skip_existing
+        self._network = threading.Lock()
+        self._pool = ThreadPoolExecutor(_AT_ONCE)
+        self._trouble: PsicError | None = (
+            None  # raised by the work: Ray starts other workers for one that fails to start
+        )
+        try:
+            if version != __version__:
+                message = f"the cluster has psic {__version__}, this machine {version}"
+                raise UsageError(message, "install the same version everywhere")
+            secret = ray.get(ledger.secret.remote())
+            self._secret = None if secret is None else lambda: bytes(secret.value)
+            runtime.set_environment()
+            runtime.use_threads(threads)
+            job.load()
+        except PsicError as error:
+            self._trouble = error
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """item -> index, outcome."""
+        if self._trouble is not None:
+            raise self._trouble
+        items = [pickle.loads(item) for item in batch["item"]]
+        outcomes = list(self._pool.map(self._settle, items))
+        return {"index": np.array([item.index for item in items]), "outcome": np.array(outcomes, dtype=object)}
+
+    def _settle(self, item: Item) -> bytes:
+        entry = self._ray.get(self._ledger.begin.remote(item.index))
+        if entry.outcome is not None:  # by a worker that has died since
+            with attempting(Outcome(item)):
+                if entry.digest is None or entry.digest == item.target.digest(item.target_name):
+                    return bytes(entry.outcome)
+        outcome = Outcome(item)
+        with attempting(outcome):
+            if entry.attempts > _MOST_ATTEMPTS:
+                message = f"{item.source_name}: {_MOST_ATTEMPTS} workers died while they worked on it"
+                raise InputError(message, "is there memory enough for it?")
+            self._attempt(item, outcome)
+        packed = _pack(outcome)
+        if outcome.error is not None or outcome.skipped:
+            self._ray.get(self._ledger.settle.remote(item.index, packed, None))
+        return packed
+
+    def _attempt(self, item: Item, outcome: Outcome) -> None:
+        if item.problem is not None:
+            raise item.problem
+        if self._skip_existing and item.target.is_there(item.target_name):
+            outcome.skipped = outcome.settled = True
+            return
+        item.target.check(item.target_name, overwrite=self._force)  # before minutes of work
+        source = item.place.read(item.name)
+        outcome.bytes_in = len(source)
+        self._job.work(source, outcome, self._secret, self._network)
+        outcome.publish()
+        draft = _pack(replace(outcome, data=b""))
+        digest = hashlib.sha256(outcome.data).digest()
+        if not self._ray.get(self._ledger.settle.remote(item.index, draft, digest)):
+            raise InputError(f"{item.source_name}: stopped")
+        like = item.local_source
+        item.target.write(item.target_name, outcome.data, overwrite=self._force, like=like)
+        self._ledger.published.remote(item.index)
+
+
+def _pack(outcome: Outcome) -> bytes:
+    """To bytes, whatever was raised: exceptions of libraries may not survive the way, their words do."""
+    try:
+        packed = pickle.dumps(outcome)
+        pickle.loads(packed)
+    except Exception:
+        error = outcome.error
+        told = RuntimeError(f"{type(error).__name__}: {error}")
+        packed = pickle.dumps(replace(outcome, error=told))
+    return packed

@@ -1,0 +1,128 @@
+"""What a cluster costs beside one machine: the figures of docs/ray.md. Not a test; each part takes minutes.
+
+python -m tests.ray.measure rate FOLDER     pictures per second: psic encode -j 2, and two workers of --ray local
+python -m tests.ray.measure growth COUNT    memory of the workers while they encode so many small pictures
+python -m tests.ray.measure items COUNT     memory of the driver, with a job that copies tiny files
+"""
+
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from psic_cli.ray.run import run
+from psic_cli.shell.batch import Rules
+from psic_cli.shell.streams import claim_streams
+from psic_cli.shell.worklist import Kind
+from tests.cli.conftest import picture_bytes
+from tests.cli.run import psic_process
+
+KIND = Kind(*("copy", "pictures", "a copy", frozenset({".png"}), ".copy"), file_suffixes=frozenset())
+ENCODE = ("encode", "--open", "--effort", "0", "--quiet")
+
+
+def say(text: str) -> None:
+    sys.__stdout__.write(text + "\n")
+    sys.__stdout__.flush()
+
+
+class Copying:
+    """A stand-in for a job: everything around the codec, and no codec."""
+
+    device = "cpu"
+
+    def load(self) -> None:
+        """Nothing."""
+
+    def work(self, source: bytes, outcome: Any, secret: Any, turn: Any, advance: Any = None) -> None:
+        """The output is the input."""
+        outcome.data, outcome.width, outcome.height, outcome.coded_bytes = source, 1, 1, len(source)
+
+
+def resident_mb(process: str) -> float:
+    """Of a process by its number, as /proc tells it."""
+    try:
+        lines = Path("/proc", process, "status").read_text("utf-8").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS")), 0.0)
+
+
+def workers() -> list[str]:
+    """Numbers of the processes that hold a model."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if (process / "cmdline").read_bytes().startswith(b"ray::MapWorker"):
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
+
+
+def rate(album: Path) -> None:
+    """By turns, twice: another program on the machine then slows down both."""
+    count = len(list(album.iterdir()))
+    for _ in range(2):
+        for name, words in (("-j 2", ("-r", "-j", "2")), ("--ray local", ("--ray", "local"))):
+            with tempfile.TemporaryDirectory() as out:
+                before = time.monotonic()
+                report = Path(out, "rows.jsonl")
+                done = psic_process(*ENCODE, *words, album, "-o", f"{out}/made/", "--report", report)
+                seconds = time.monotonic() - before
+                times = sorted(path.stat().st_ctime for path in Path(out, "made").rglob("*.psic"))
+            steady = (len(times) - 1) / (times[-1] - times[0])
+            say(f"{name}: exit {done.code}, {count} pictures, {seconds:.0f} s, {steady:.3f} a second")
+
+
+def growth(count: int) -> None:
+    """Every 10 seconds, the largest worker."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "in")
+        source.mkdir()
+        for number in range(count):
+            (source / f"{number}.png").write_bytes(picture_bytes(number, width=96, height=64))
+        words = (*ENCODE, "-m", "tiny", "--ray", "local", source, "-o", f"{folder}/out")
+        thread = threading.Thread(target=psic_process, args=words)
+        thread.start()
+        while thread.is_alive():
+            made = sum(1 for _ in Path(folder, "out").rglob("*.psic"))
+            say(f"{made} pictures: {max(map(resident_mb, workers()), default=0):.0f} MB")
+            thread.join(10)
+
+
+def items(count: int) -> None:
+    """The driver's memory before, at the end, and at most."""
+    with tempfile.TemporaryDirectory() as folder, claim_streams() as standard:
+        for number in range(count):
+            path = Path(folder, "in", str(number // 1000), f"a photo with a usual name {number}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"tiny")
+        import ray.data  # noqa: F401 (what it takes itself is not counted)
+
+        before, most = resident_mb("self"), [0.0]
+
+        def watch() -> None:
+            while True:
+                most[0] = max(most[0], resident_mb("self"))
+                time.sleep(0.5)
+
+        threading.Thread(target=watch, daemon=True).start()
+        started = time.monotonic()
+        rules = Rules(report=f"{folder}/rows.jsonl")
+        words: Any = ("local", [f"{folder}/in"], f"{folder}/out", KIND, Copying(), rules, standard)
+        code = run(*words, secret=None, threads=1, doing="copying")
+        rows = Path(folder, "rows.jsonl").read_bytes().count(b"\n")
+        say(f"{count} items, exit {int(code)}, {rows} rows, {time.monotonic() - started:.0f} s")
+        say(f"driver: {before:.0f} MB before, {resident_mb('self'):.0f} MB at the end, {most[0]:.0f} MB at most")
+
+
+if __name__ == "__main__":
+    part, argument = sys.argv[1:]
+    {
+        "rate": lambda: rate(Path(argument)),
+        "growth": lambda: growth(int(argument)),
+        "items": lambda: items(int(argument)),
+    }[part]()
