@@ -12,9 +12,8 @@ import typer
 from psic_cli import zoo
 from psic_cli.commands import completion, on_ray, options
 from psic_cli.errors import OutputError, PsicError, UsageError
-from psic_cli.jobs import auditing
 from psic_cli.search.effort import DEFAULT_EFFORT
-from psic_cli.shell import batch, conditions, opening, outcome, streams, worklist
+from psic_cli.shell import batch, conditions, outcome, streams, worklist
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.terminal import name_of, table_width, terminal
 
@@ -157,6 +156,7 @@ def audit(
         specs = list(dict.fromkeys(vlp or DEFAULT_VLPS))
 
         from psic_cli.evaluation import sources
+        from psic_cli.jobs import auditing
         from psic_cli.vlp.interface import find_witness
 
         for spec in specs:
@@ -252,6 +252,8 @@ class Verdicts:
 
 
 def _kind() -> worklist.Kind:
+    from psic_cli.shell import opening
+
     suffixes = opening.picture_suffixes() | {".psic"}
     taken = ("audit", "pictures or .psic files", "an audit", suffixes, ".json")
     return worklist.Kind(*taken, file_suffixes=frozenset(), keeps_suffix=True)
@@ -266,6 +268,8 @@ def _audit_all(
     difference: bool,
 ) -> tuple[list[Audited], list[Panel], list[str]]:
     """Every file in turn; the models are loaded once a first one could be read. A single file that fails just fails."""
+    from psic_cli.jobs import auditing
+
     audited: list[Audited] = []
     panels: list[Panel] = []
     failures: list[str] = []
