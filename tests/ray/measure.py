@@ -15,6 +15,7 @@ from typing import Any
 from psic_cli.ray.run import run
 from psic_cli.shell.batch import Rules
 from psic_cli.shell.streams import claim_streams
+from psic_cli.shell.terminal import terminal
 from psic_cli.shell.worklist import Kind
 from tests.cli.conftest import picture_bytes
 from tests.cli.run import psic_process
@@ -24,8 +25,7 @@ ENCODE = ("encode", "--open", "--effort", "0", "--quiet")
 
 
 def say(text: str) -> None:
-    sys.__stdout__.write(text + "\n")
-    sys.__stdout__.flush()
+    sys.stderr.write(text + "\n")
 
 
 class Copying:
@@ -102,6 +102,7 @@ def items(count: int) -> None:
             path.write_bytes(b"tiny")
         import ray.data  # noqa: F401 (what it takes itself is not counted)
 
+        terminal.quiet = True  # without a line for each
         before, most = resident_mb("self"), [0.0]
 
         def watch() -> None:
