@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pyarrow import fs as arrow
 
@@ -222,7 +222,7 @@ def _open(uri: str) -> tuple[arrow.FileSystem, str]:
         raise UsageError(message, "put them where the file system looks for them, such as AWS_ACCESS_KEY_ID")
     try:
         try:
-            found = arrow.FileSystem.from_uri(uri)
+            found = arrow.FileSystem.from_uri(_quoted(uri))
         except (ValueError, NotImplementedError):  # not one of pyarrow's
             from fsspec.core import url_to_fs
 
@@ -231,6 +231,13 @@ def _open(uri: str) -> tuple[arrow.FileSystem, str]:
     except Exception as error:  # an unknown protocol, a missing package, an option that is none
         raise UsageError(f"{name_of(given)} cannot be opened: {_reason(error)}") from error
     return found[0], str(found[1])
+
+
+def _quoted(uri: str) -> str:
+    """With what pyarrow takes for a URI: names in it are written as they are, spaces, % and all, as fsspec wants them."""
+    location, mark, options = uri.partition("?")
+    scheme, _, path = location.partition("://")
+    return f"{scheme}://{quote(path, safe='/:')}{mark}{options}"
 
 
 def _reason(error: Any) -> str:

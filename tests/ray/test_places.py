@@ -66,6 +66,12 @@ def test_credentials_in_a_uri_are_refused_and_options_are_not_shown():
         _ = Place.named("nosuchprotocol://x/y").system
 
 
+@pytest.mark.parametrize("name", ["trip 1", "été", "50%20", "a#b", "a+b"])
+def test_names_in_uris_are_taken_as_they_are(name):
+    assert Place.named(f"s3://bucket/in/{name}?region=eu-central-1").path("x y.png") == f"bucket/in/{name}/x y.png"
+    assert Place.named(f"s3://bucket/in/{name}?region=eu-central-1").parent.path("x") == "bucket/in/x"
+
+
 @pytest.fixture
 def waits(monkeypatch):
     made: list[float] = []
