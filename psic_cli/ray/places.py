@@ -234,7 +234,7 @@ def _open(uri: str) -> tuple[arrow.FileSystem, str]:
 
 
 def _quoted(uri: str) -> str:
-    """With what pyarrow takes for a URI: names in it are written as they are, spaces, % and all, as fsspec wants them."""
+    """With what pyarrow takes for a URI: names in it are written as they are, spaces and all, as fsspec wants them."""
     location, mark, options = uri.partition("?")
     scheme, _, path = location.partition("://")
     return f"{scheme}://{quote(path, safe='/:')}{mark}{options}"
