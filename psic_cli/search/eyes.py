@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from psic_cli.search.views import Journey, draw_windows
 from psic_cli.vlp.interface import Surrogate
 
+DEPTHS = (0.85, 1.0)  # of a tower's maps: what lies before the last ones is more alike in different models
 SEED = 1  # of windows and what happens to them: the same input gives the same file
 
 
@@ -27,23 +28,26 @@ class Eyes:
         generator = torch.Generator("cpu").manual_seed(SEED)
         self._x, self._windows = x, draw_windows(x.shape[2], x.shape[3], generator)
         self._journey = Journey(generator)
-        self._seen: dict[tuple[int, int], Tensor] = {}
+        self._seen: dict[tuple[int, int], list[Tensor]] = {}
 
     def likeness(self, x_hat: Tensor, step: int) -> Tensor:
-        """Cosine between the maps of the original and of a picture x_hat, -1..1, through the window of a step."""
+        """Cosine between the maps of the original and of a picture x_hat, -1..1, through the window of a step: its mean
+        over surrogates and depths.
+        """
         number = step % len(self._windows)
         window = self._windows[number]
         shown = self._journey(window.of(x_hat))
         asked = [(step * self._at_once + k) % len(self._surrogates) for k in range(self._at_once)]
-        cosines = [F.cosine_similarity(self._maps(k, shown), self._original(k, number), dim=1) for k in asked]
-        return torch.stack(cosines).mean()
+        pairs = [pair for k in asked for pair in zip(self._maps(k, shown), self._original(k, number), strict=True)]
+        return torch.stack([F.cosine_similarity(*pair, dim=1) for pair in pairs]).mean()
 
     @torch.no_grad()
-    def _original(self, surrogate: int, window: int) -> Tensor:
+    def _original(self, surrogate: int, window: int) -> list[Tensor]:
         if (surrogate, window) not in self._seen:
             self._seen[surrogate, window] = self._maps(surrogate, self._windows[window].of(self._x))
         return self._seen[surrogate, window]
 
-    def _maps(self, surrogate: int, pictures: Tensor) -> Tensor:
-        """What a surrogate sees where, its last maps, flattened: [1, C * h * w]."""
-        return self._surrogates[surrogate].features(pictures, self._resolution)[0].flatten(1)
+    def _maps(self, surrogate: int, pictures: Tensor) -> list[Tensor]:
+        """What a surrogate sees where, at each depth, flattened: [1, C * h * w]."""
+        maps = self._surrogates[surrogate].features(pictures, self._resolution, DEPTHS)
+        return [each.flatten(1) for each in maps]

@@ -25,7 +25,7 @@ from psic_cli.zoo import Model
 BUDGET_DB = 1.2  # what a whole shield may cost, PSNR
 # Where little is left of a picture, models read it better if the latents are moved towards what they see in the
 # original: below a quality, for at most so many dB of the full picture, PSNR, with these weights
-READABLE_BELOW, READABLE_DB, READABLE_LIKENESS, READABLE_RATE = 15, 0.4, -2.0, 5.0
+READABLE_BELOW, READABLE_DB, READABLE_LIKENESS, READABLE_RATE = 15, 0.35, -6.0, 5.0
 
 
 def find_latents(

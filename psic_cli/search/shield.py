@@ -28,13 +28,14 @@ from psic_cli.search.subject import Subject, bits_of, clamp_through
 from psic_cli.vlp.interface import Surrogate
 
 MOMENTUM = 0.7
-PACE = 0.3  # root mean square of the first step over all latents, in steps of quantisation
+PACE = 0.4  # root mean square of the first step over all latents, in steps of quantisation
 SLOWER = 0.8  # the last step is shorter by this share
-SHRINK = 0.15  # displacements, after each step
+SHRINK = 0.17  # displacements, after each step
 SEEN = 0.5  # share of the distortion that is weighted by how well people see it
 LEAST = 1e-8  # distortion: a flat picture may have none, of which nothing is a share
 STRICTER, LAXER, TIGHT = 1.15, 0.93, (0.8, 80.0)  # how the weight of the limit follows what exceeds it
 HALVINGS = 5  # of what is not known of how far a weaker shield displaces
+LIKENESS = 3.0  # its weight, where all bits of the latents weigh 1
 LEAST_GAIN = 0.2  # of a move, in squared steps of quantisation
 
 
@@ -53,7 +54,7 @@ class Aim:
     at_once: int
     resolution: int | None = None
     share: float = 1.0
-    likeness: float = 1.0
+    likeness: float = LIKENESS
     rate: float = 1.0
 
 

@@ -2,7 +2,7 @@
 
 The network of Tan and Le (ICML 2019, arXiv:1905.11946) with ReLU6 and without squeeze-and-excitation, as
 github.com/tensorflow/tpu has it. Weights are read under timm's names; batch norms are folded into the convolutions
-before them, so that layers have biases and there are no norms.
+before them, so that layers have biases and there are no norms. Gradients are those of a blurred ReLU6.
 
     picture -> 3x3, stride 2 -> seven stages of inverted residuals, stride 2 to 32 -> 1x1 to 1280 channels
 """
@@ -31,23 +31,32 @@ STAGES = (
     (3, 1, 6, 320, 1),
 )
 SIZES = [(1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8)]  # of Lite0 to 4: times channels, times blocks
+BLUR = 1.25  # of ReLU6's gradient
 _NAME = re.compile(r"(tf_)?efficientnet_lite([0-4])")
 _TENSORFLOW_EPSILON, _TORCH_EPSILON = 1e-3, 1e-5  # of batch norms
 
 
 class _ReLU6(torch.autograd.Function):
-    """ReLU6 in place. torch's own keeps a copy of what was there before, though the result tells all."""
+    """ReLU6 in place, with the gradient of one that is blurred by `BLUR` either way.
+
+    Where a unit is just off, another model has a similar one that is just on: what is found along the blurred gradient
+    carries over better to models that took no part (the idea of linear backpropagation, Guo et al., NeurIPS 2020).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        if ctx.needs_input_grad[0]:
+            # the share of x - BLUR..x + BLUR where ReLU6 rises: from 0 to 1 around 0, back to 0 around 6
+            inwards = (x - 3).abs_().neg_().add_(3)
+            ctx.save_for_backward(F.hardsigmoid(inwards.mul_(3 / BLUR), inplace=True))
         y = x.clamp_(0, 6)
         ctx.mark_dirty(y)
-        ctx.save_for_backward(y)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return torch.ops.aten.hardtanh_backward(gradient, *ctx.saved_tensors, 0.0, 6.0)  # type: ignore[no-any-return]
+        (slope,) = ctx.saved_tensors
+        return gradient * slope
 
 
 class _Convolution(nn.Conv2d):
@@ -87,7 +96,7 @@ class Spatial(_Convolution):
         if self.stride != (1, 1) and self.groups > 1 and x.requires_grad and torch.is_autocast_enabled("cpu"):
             # oneDNN has no quick gradient of strided depthwise convolutions in bfloat16, but one of plain ones.
             y = F.conv2d(x, self.weight, self.bias, padding=self.padding, groups=self.groups)
-            return F.relu6(y[..., top::2, left::2])  # not in place: what is kept for the gradient becomes compact
+            return _ReLU6.apply(y[..., top::2, left::2].contiguous(memory_format=torch.channels_last))
         weight = F.pad(self.weight, (left, 0, top, 0)) if top or left else self.weight
         return _ReLU6.apply(F.conv2d(x, weight, self.bias, self.stride, self.padding, groups=self.groups))
 
