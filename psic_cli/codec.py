@@ -15,9 +15,11 @@ from psic_cli.torch_first import coding  # isort: skip
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from psic_cli import keys, zoo
 from psic_cli.alpha import alpha_from_png, alpha_to_png, without_hidden
@@ -43,8 +45,8 @@ from psic_cli.latents import (
     write_latents,
     write_moves,
 )
-from psic_cli.networks.backbone import PICTURE_MULTIPLE, clamp_z
-from psic_cli.networks.layers import pad_to_multiple
+from psic_cli.networks.backbone import Integers, clamp_z
+from psic_cli.networks.padded import Padded, as_levels
 from psic_cli.picture import Picture
 from psic_cli.search import overshoot
 from psic_cli.search.effort import DEFAULT_EFFORT
@@ -89,18 +91,10 @@ def encode(
     model = zoo.at_quality(model, quality, min(picture.width, picture.height))
     size, made_with = (picture.width, picture.height), (model.card.name, model.card.weights_hash)
     header = Header(*size, quality, strength, *made_with, sealed=secret is not None, grey=picture.grey)
-    network, level = model.network, level_of(header, model)
     rgb = picture.rgb if picture.alpha is None or keep_hidden else without_hidden(picture.rgb, picture.alpha)
-    rgb = np.require(rgb, requirements=["C", "W"])  # torch warns of arrays that cannot be written to
-    x = torch.from_numpy(rgb).to(model.device).permute(2, 0, 1)[None].float() / 255
-    with model.arithmetic():
-        y, z_real = overshoot.analyse(network, pad_to_multiple(x, PICTURE_MULTIPLE), level)
-    z = clamp_z(z_real).to(model.choose_integers())
-    scaled = network.scale(y.float(), level)
-    full, public = find_latents(x, scaled, z, header, model, effort, surrogates, advance)
-    symbols, prediction = network.code(public, z, level)
-    latents = Latents.of(integers(z), integers(symbols), prediction, level, model)
-    moves = integers(moves_back(full, symbols, prediction.mean))
+    writable = np.require(rgb, requirements=["C", "W"])  # torch warns of others
+    levels = torch.from_numpy(writable).to(model.device).permute(2, 0, 1)[None]
+    latents, moves = _latents_and_moves(levels, header, model, effort, surrogates, advance)
 
     sealed = {Section.MOVES: write_moves(moves, latents)}
     sealed.update({s: d for s, d in ((Section.EXIF, picture.exif), (Section.XMP, picture.xmp)) if d})
@@ -113,6 +107,19 @@ def encode(
         return pack(Container(header, {**sections, **sealed}))
     bound = associated_data(Container(header, sections))
     return pack(Container(header, {**sections, Section.SEALED: keys.seal(secret, pack_sections(sealed), bound)}))
+
+
+def _latents_and_moves(levels: Tensor, header: Header, model: zoo.Model, *search: Any) -> tuple[Latents, Integers]:
+    """What is public of a picture [1, 3, H, W], and what leads to the full one. search: the rest for `find_latents`."""
+    network, level = model.network, level_of(header, model)
+    with model.arithmetic():
+        y, z_real = overshoot.analyse(network, Padded(levels), level)
+    z, y = clamp_z(z_real).to(model.choose_integers()), network.scale(y.float(), level)
+    full, public = find_latents(levels, y, z, header, model, *search)
+    symbols, prediction = network.code(public, z, level)
+    del y, public  # of a large picture each takes gigabytes
+    moves = integers(moves_back(full, symbols, prediction.mean))
+    return Latents.of(integers(z), integers(symbols), prediction, level, model), moves
 
 
 @coding()
@@ -144,16 +151,14 @@ def decode(
     latents = read_latents(header, container.sections, model)
     symbols = latents.y if is_protected else latents.y + read_moves(sealed[Section.MOVES], latents)
 
-    network = model.network
-    y_hat = network.restore(torch.from_numpy(symbols)[None].float().to(device), latents.mean.float(), latents.level)
+    y_hat = model.network.restore(torch.from_numpy(symbols)[None].to(device), latents.mean, latents.level)
     asked = condition or (header.strength / 100 if is_protected else 0.0, float(version is Version.MACHINE))
     with model.arithmetic():
-        x_hat = network.synthesise(y_hat, condition_of(*asked, header, model))[..., : header.height, : header.width]
-    levels = x_hat[0].float().clamp_(0, 1).mul_(255).round_().to(torch.uint8)
-
+        levels = model.network.synthesise(y_hat, condition_of(*asked, header, model), as_levels)
+    rgb = levels[0, :, : header.height, : header.width].permute(1, 2, 0).cpu().numpy()
     alpha, icc = container.sections.get(Section.ALPHA), container.sections.get(Section.ICC)
     return Picture(
-        rgb=np.ascontiguousarray(levels.permute(1, 2, 0).cpu().numpy()),
+        rgb=np.ascontiguousarray(rgb),
         alpha=None if alpha is None else alpha_from_png(alpha, header.width, header.height),
         grey=header.grey,
         icc=None if icc is None else icc_from_payload(icc),

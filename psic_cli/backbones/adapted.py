@@ -22,6 +22,7 @@ from psic_cli.backbones.transforms import Transform
 from psic_cli.networks.backbone import MEAN_BITS, SYMBOL_MAX, Integers, rounded
 from psic_cli.networks.cltg import CONDITIONS
 from psic_cli.networks.integer_layers import exact_float
+from psic_cli.networks.strips import Finish, Rows, as_it_is
 
 SIGMA_BITS = 8  # scales come in units of 2^-8
 MEAN_MAX = 2**15 - 1  # sixteenths
@@ -107,7 +108,7 @@ class Adapted(nn.Module):
         """The table of each channel of z: [B, hyper_latents]."""
         return torch.arange(self.hyper_latents, device=level.device).expand(len(level), -1)
 
-    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, x: Rows, quality: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, H, W] in 0..1, sides multiples of 64 -> y [B, latents, H/16, W/16], z [B, hyper_latents, H/64, W/64],
         both real.
         """
@@ -157,11 +158,11 @@ class Adapted(nn.Module):
 
     def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         """Symbols and their means, in sixteenths -> y_hat."""
-        return symbols + mean / 2**MEAN_BITS
+        return symbols + mean.float() / 2**MEAN_BITS
 
-    def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
+    def synthesise(self, y_hat: Tensor, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
         """y_hat -> x_hat [B, 3, H, W], not clamped, whatever the condition."""
-        return self.g_s(y_hat)  # type: ignore[no-any-return]
+        return self.g_s(y_hat, finish)  # type: ignore[no-any-return]
 
 
 class Factorized(Adapted):

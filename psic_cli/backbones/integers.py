@@ -116,7 +116,7 @@ class IntegerLayer(nn.Module):
             raise ValueError(f"a sum can reach {bound.max():.0f}, beyond exact arithmetic")
 
     def forward(self, x: Tensor) -> Tensor:
-        h = in_strips(self._evaluated, x, 1, x.shape[3], halo=self._margin)
+        h = in_strips(self._evaluated, x, cell_columns=x.shape[3], halo=self._margin)
         return F.pixel_shuffle(h, self.shuffle) if self.shuffle > 1 else h
 
     def _evaluated(self, x: Tensor) -> Tensor:

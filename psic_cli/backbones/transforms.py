@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from psic_cli.networks.strips import in_strips
+from psic_cli.networks.strips import Finish, Rows, as_it_is, in_strips
 
 
 class Gdn(nn.Module):
@@ -133,7 +133,10 @@ class Transform(nn.Module):
         super().__init__()
         self.layers, self.row_unit, self.view = layers, row_unit, view
 
-    def forward(self, x: Tensor) -> Tensor:
-        columns = x.shape[3] // self.row_unit
+    def forward(self, x: Rows, finish: Finish = as_it_is) -> Tensor:
+        unit, columns = self.row_unit, x.shape[3] // self.row_unit
+        return in_strips(self._computed, x, row_unit=unit, cell_columns=columns, halo=self.view, finish=finish)
+
+    def _computed(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return in_strips(self.layers, x.float(), self.row_unit, cell_columns=columns, halo=self.view)
+            return self.layers(x.float())  # type: ignore[no-any-return]

@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from psic_cli.networks.strips import Finish, Rows, as_it_is
+
 STRIDE = 16  # pixels per latent
 PICTURE_MULTIPLE = 64  # pixels per z cell: pictures are padded to a multiple of it
 SYMBOL_MAX = 2**15 - 1  # of a latent symbol; the encoder clamps
@@ -83,7 +85,7 @@ class Backbone(Protocol[Told]):
     def condition(self, strength: float, machine: float, short_side: int, level: Tensor) -> Tensor:
         """What `synthesise` is asked for: a shield strength and a preference for machines, 0..1 each."""
 
-    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, x: Rows, quality: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, H, W] in 0..1, sides multiples of 64, and qualities [B] -> y [B, latents, H/16, W/16],
         z [B, hyper_latents, H/64, W/64], both real.
         """
@@ -121,5 +123,7 @@ class Backbone(Protocol[Told]):
     def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         """Symbols and their means, in sixteenths -> y_hat [B, latents, h, w]."""
 
-    def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
-        """y_hat under a condition -> x_hat [B, 3, H, W], not clamped."""
+    def synthesise(self, y_hat: Tensor, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
+        """y_hat under a condition -> x_hat [B, 3, H, W], not clamped. finish: what becomes of a few rows of it at a
+        time, and which they are (see strips.in_strips); what it gives is joined.
+        """

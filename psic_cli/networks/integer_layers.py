@@ -150,7 +150,7 @@ class IntegerConv2d(nn.Module):
         if self.training:
             acc = F.conv2d(x, self.integer_weight(), self.integer_bias(), padding=self.kernel // 2).float()
         else:
-            acc = in_strips(lambda part: self._evaluated(part, rows), x, 1, x.shape[3], halo=self.kernel // 2)
+            acc = in_strips(lambda part: self._evaluated(part, rows), x, cell_columns=x.shape[3], halo=self.kernel // 2)
         if level is None or self.level_bias is None:
             return acc
         return acc + self.integer_level_bias(level).to(acc.dtype)

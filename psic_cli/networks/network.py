@@ -31,7 +31,7 @@ from psic_cli.networks.entropy_model import (
     scale_mean,
 )
 from psic_cli.networks.integer_layers import WEIGHT_BITS, IntegerConv2d
-from psic_cli.networks.strips import in_strips
+from psic_cli.networks.strips import Finish, Rows, as_it_is, in_strips
 from psic_cli.networks.transforms import Analysis, Synthesis
 
 REAL_PARTS = ("g_a", "g_s", "h_a")  # those that are stored as floats
@@ -181,7 +181,7 @@ class PsicNetwork(nn.Module):
         """Table indexes of y are those of their standard deviation in bitstream.tables.SCALES."""
         return index
 
-    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, x: Rows, quality: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, H, W] in 0..1, sides multiples of 64, and qualities [B] in 0..1 -> y [B, latents, H/16, W/16],
         z [B, hyper_latents, H/64, W/64], both real.
         """
@@ -194,16 +194,28 @@ class PsicNetwork(nn.Module):
 
     def side_information(self, y: Tensor, quality: Tensor) -> Tensor:
         """y and qualities [B] -> z, real."""
-        return self.h_a(y, quality)  # type: ignore[no-any-return]
+        if self.training:
+            return self.h_a(y, quality)  # type: ignore[no-any-return]
+        return in_strips(lambda rows: self.h_a(rows, quality), y, row_unit=4, cell_columns=y.shape[3], halo=1)
 
     def predict(self, z: Tensor, level: Tensor) -> Prediction:
         """Integer z [B, N, h/4, w/4] and levels [B] -> what is known of y before any of it is coded.
 
-        The tensors' dtype is `integer_type`, z's too.
+        z's dtype is `integer_type`; those of what is told are narrower, but in training.
         """
+        if self.training:
+            return Prediction(*self._predicted(z, level), level)
+        # The view of h_s is one z cell, a half and a quarter
+        told = in_strips(lambda rows: _narrow(*self._predicted(rows, level)), z, cell_columns=4 * z.shape[3], halo=2)
+        latents = self.config.latents
+        features = told[:, 2 * latents :].clone()  # they outlive the rest, which refining replaces
+        return Prediction(told[:, :latents], told[:, latents : 2 * latents], features, level)
+
+    def _predicted(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, index and features."""
         mean, index, features = self.h_s(z, level)
         scaled = scale_mean(mean, self.scaling.integer_gain(level))
-        return Prediction(scaled, scale_index(index, self.scaling.index_offset(level)), features, level)
+        return scaled, scale_index(index, self.scaling.index_offset(level)), features
 
     def refine(self, prediction: Prediction, symbols: Tensor, step: int) -> Prediction:
         """The prediction for a coding step 1..3. symbols: [B, latents, h, w], read where they are of earlier steps."""
@@ -215,10 +227,17 @@ class PsicNetwork(nn.Module):
             mean, index = model(seen, prediction.features, prediction.index, prediction.level)
             mean = prediction.mean + mean * (steps == step)
             return replace(prediction, mean=mean, index=scale_index(prediction.index, index * (steps == step)))
-        mean, index = prediction.mean.clone(), prediction.index.clone()
-        for found in model.corrections(symbols, prediction.features, prediction.index, prediction.level, step):
-            index[found.where] = scale_index(index[found.where], found.index)
-            mean[found.where] += found.mean
+
+        def refined(symbols: Tensor, *told: Tensor) -> Tensor:
+            mean, index, features = (t.to(self.integer_type, copy=True) for t in told)
+            for found in model.corrections(symbols, features, index, prediction.level, step):
+                index[found.where] = scale_index(index[found.where], found.index)
+                mean[found.where] += found.mean
+            return _narrow(mean, index)
+
+        told = (prediction.mean, prediction.index, prediction.features)
+        columns = symbols.shape[3]
+        mean, index = in_strips(refined, symbols, *told, row_unit=2, cell_columns=columns, halo=1).chunk(2, dim=1)
         return replace(prediction, mean=mean, index=index)
 
     def scale(self, y: Tensor, level: Tensor) -> Tensor:
@@ -243,12 +262,23 @@ class PsicNetwork(nn.Module):
 
     def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         """Symbols and their means, in sixteenths -> y_hat float [B, latents, h, w]."""
-        return self.unscale(symbols + mean / 2**MEAN_BITS, level)
+        return in_strips(
+            lambda symbols, mean: self.unscale(symbols + mean.float() / 2**MEAN_BITS, level),
+            *(symbols, mean),
+            cell_columns=symbols.shape[3],
+        )
 
-    def synthesise(self, y_hat: Tensor, condition: Tensor) -> Tensor:
+    def synthesise(self, y_hat: Tensor, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
         """y_hat and conditions [B, 4] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""
         if self.training:
             return self.g_s(y_hat, condition)  # type: ignore[no-any-return]
         biases = self.g_s.biases(condition)
         columns, halo = y_hat.shape[3], self.g_s.view
-        return in_strips(lambda rows: self.g_s.paint(rows, biases), y_hat, 1, cell_columns=columns, halo=halo)
+        return in_strips(
+            lambda rows: self.g_s.paint(rows, biases), y_hat, cell_columns=columns, halo=halo, finish=finish
+        )
+
+
+def _narrow(*told: Tensor) -> Tensor:
+    """What is told of y, one after the other along the channels, as integers that need no more than they must."""
+    return torch.cat([t.to(torch.int16) for t in told], dim=1)

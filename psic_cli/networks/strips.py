@@ -7,36 +7,106 @@ back, instead of being remembered.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 STRIP_CELLS = 2**14  # cells of the coarser side (16 x 16 pixels each) per strip: four megapixels
+Finish = Callable[
+    [Tensor, slice], Tensor
+]  # a strip of a result and which of its rows it is -> what is kept, row by row
 
 
-def in_strips(part: Callable[[Tensor], Tensor], x: Tensor, row_unit: int, cell_columns: int, halo: int) -> Tensor:
-    """Apply `part` to x [B, C, H, W] strip by strip and join the results along the rows.
+def as_it_is(piece: Tensor, rows: slice) -> Tensor:
+    return piece
 
-    row_unit: rows of x per cell; `part` must map k cells of rows to a fixed number of rows for each cell.
-    cell_columns: cells per row of the picture. halo: cells of view that a strip needs above and below.
+
+class Rows(Protocol):
+    """[B, C, H, W] of which a slice of the rows can be had, as x[:, :, rows]: a tensor, or what makes rows when they
+    are asked for.
     """
-    cells = x.shape[2] // row_unit
-    step = max(halo, STRIP_CELLS // max(1, cell_columns))
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    def __getitem__(self, where: tuple[slice, slice, slice], /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Cells first..last, computed with those from `top` to `bottom`."""
+
+    first: int
+    last: int
+    top: int
+    bottom: int
+
+    def own(self, unit: int = 1) -> slice:
+        """Its rows, where a cell has `unit` rows."""
+        return slice(self.first * unit, self.last * unit)
+
+    def seen(self, unit: int) -> slice:
+        """The rows that it is computed from."""
+        return slice(self.top * unit, self.bottom * unit)
+
+    def inside(self, unit: int) -> slice:
+        """Its rows among those that were computed."""
+        return slice((self.first - self.top) * unit, (self.last - self.top) * unit)
+
+
+def strips(cells: int, cell_columns: int, halo: int = 0) -> Iterator[Strip]:
+    """What a picture of so many rows of cells is cut into: see `in_strips`."""
+    step = max(1, halo, STRIP_CELLS // max(1, cell_columns))
     if cells <= step + halo:
-        return part(x)
-    pieces = []
+        step = cells
     for first in range(0, cells, step):
         last = min(cells, first + step)
-        above, below = min(halo, first), min(halo, cells - last)
-        piece = _forgetful(part, x[:, :, (first - above) * row_unit : (last + below) * row_unit])
-        rows = piece.shape[2] // (last + below - first + above)
-        pieces.append(piece[:, :, above * rows : piece.shape[2] - below * rows])
-    return torch.cat(pieces, dim=2)
+        yield Strip(first, last, max(0, first - halo), min(cells, last + halo))
 
 
-def _forgetful(part: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    if torch.is_grad_enabled() and rows.requires_grad:
-        return checkpoint(part, rows, use_reentrant=False, preserve_rng_state=False)  # type: ignore[no-any-return]
-    return part(rows)
+def in_strips(
+    part: Callable[..., Tensor],
+    *planes: Rows,
+    row_unit: int = 1,
+    cell_columns: int,
+    halo: int = 0,
+    finish: Finish = as_it_is,
+) -> Tensor:
+    """Apply `part` to planes [B, C, H, W] of one height strip by strip, and join the results along the rows.
+
+    row_unit: rows of the planes per cell; `part` must map k cells of rows to a fixed number of rows for each cell.
+    cell_columns: cells per row of the picture. halo: cells of view that a strip needs above and below. finish: what is
+    done to each strip before they are joined.
+    """
+    cells, joined = planes[0].shape[2] // row_unit, None
+    for strip in strips(cells, cell_columns, halo):
+        alone = strip.last - strip.first == cells
+        piece = (part if alone else _forgetful(part))(*(plane[:, :, strip.seen(row_unit)] for plane in planes))
+        rows = piece.shape[2] // (strip.bottom - strip.top)
+        piece = finish(piece[:, :, strip.inside(rows)], strip.own(rows))
+        if alone:
+            return piece
+        if joined is None:  # written to at once: pieces and what they are joined to would take twice the memory
+            channels_last = piece.is_contiguous(memory_format=torch.channels_last)
+            joined = torch.empty(
+                (*piece.shape[:2], cells * rows, piece.shape[3]),
+                dtype=piece.dtype,
+                device=piece.device,
+                memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+            )
+        joined[:, :, strip.own(rows)] = piece
+    assert joined is not None
+    return joined
+
+
+def _forgetful(part: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def called(*planes: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and any(rows.requires_grad for rows in planes):
+            return checkpoint(part, *planes, use_reentrant=False, preserve_rng_state=False)  # type: ignore[no-any-return]
+        return part(*planes)
+
+    return called

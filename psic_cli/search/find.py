@@ -29,7 +29,7 @@ READABLE_BELOW, READABLE_DB, READABLE_LIKENESS, READABLE_RATE = 15, 0.35, -6.0, 
 
 
 def find_latents(
-    x: Tensor,
+    levels: Tensor,
     latents: Tensor,
     z: Tensor,
     header: Header,
@@ -38,11 +38,11 @@ def find_latents(
     surrogates: Sequence[Surrogate] | None = None,
     advance: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Where the latents of a picture x [1, 3, H, W] should lie: of the full picture, and of one that models misread,
-    [1, M, h, w] both, in steps of quantisation, as `latents` are.
+    """Where the latents of a picture should lie, of the full one and of one that models misread, [1, M, h, w] both, in
+    steps of quantisation, as `latents` are.
 
-    z: its integers. header: of the file, whose quality and strength count. effort, surrogates, advance: as codec.encode
-    takes them; ValueError for an effort that there is not.
+    levels: of the picture, uint8 [1, 3, H, W]. z: its integers. header: of the file, whose quality and strength count.
+    effort, surrogates, advance: as codec.encode takes them; ValueError for an effort that there is not.
     """
     if not 0 <= effort <= MOST_EFFORT:
         raise ValueError(f"effort {effort} is not a whole number from 0 to {MOST_EFFORT}")
@@ -50,7 +50,7 @@ def find_latents(
     shielded, made_readable = header.strength > 0, spent.rounds > 0 and header.quality < READABLE_BELOW
     full, bands = latents, []
     if spent.rounds:
-        bands = list(subject_of(x, latents, z, header, model, protected=False).bands())
+        bands = list(subject_of(levels, latents, z, header, model, protected=False).bands())
     done, of = 0, spent.rounds * len(bands) + (shielded + made_readable) * (spent.passes if large else spent.steps)
 
     def step_done() -> None:
@@ -60,7 +60,7 @@ def find_latents(
             advance(done, of)
 
     def moved(latents: Tensor, protected: bool, aim: Aim) -> Tensor:
-        subject = subject_of(x, latents, z, header, model, protected)
+        subject = subject_of(levels, latents, z, header, model, protected)
         asked = surrogates or surrogates_of((), model.device)
         if large:
             return move_large(subject, asked, aim, spent.passes, step_done)

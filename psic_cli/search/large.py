@@ -17,10 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from psic_cli.networks.backbone import STRIDE
+from psic_cli.networks.padded import Padded, as_floats
+from psic_cli.networks.strips import in_strips
 from psic_cli.search.eyes import Eyes
-from psic_cli.search.shield import LEAST, MOMENTUM, Aim, share_of, weights_of
+from psic_cli.search.shield import LEAST, MOMENTUM, Aim, share_of, symbols_of, weights_of
 from psic_cli.search.subject import Subject, clamp_through
-from psic_cli.search.views import shrunk
+from psic_cli.search.views import resized, shrunk_size
 from psic_cli.vlp.interface import Surrogate
 
 SIDE = 320  # pixels of the shorter side of a thumbnail; pictures up to that are searched as they are
@@ -37,27 +40,54 @@ def move_large(
     """As shield.move_latents, for a picture whose shorter side is longer than `SIDE`. aim.steps are those on the
     thumbnail, of all passes together. advance: called after each pass.
     """
-    start, mean = subject.latents, subject.mean
-    unhurried = subject.sigma.clamp_max(1.0)  # where a step costs bits, few are taken
-    height, width = subject.x.shape[2:]
-    x_hat = subject.paint(subject.plain + mean).clamp_(0, 1)
-    before = seen = shrunk(x_hat, SIDE)
-    allowed = x_hat.sub_(subject.x).square_().mean() + LEAST
-    del x_hat  # as large as the picture
+    height, width = subject.levels.shape[2:]
+    size = shrunk_size(height, width, SIDE)
+
+    def narrowed(rows: Tensor) -> Tensor:
+        return resized(rows[..., :width], rows.shape[2], size[1])
+
+    def shown(displaced: Tensor) -> tuple[Tensor, Tensor]:
+        narrow, error = subject.shown(symbols_of(subject, displaced), narrowed)
+        return resized(narrow, *size), error
+
+    displaced = torch.zeros_like(subject.latents)
+    seen, error = shown(displaced)
+    before, allowed = seen, error + LEAST
     radius = (allowed * (10 ** (OVERDRAWN_DB * aim.limit_db / 10) - 1)).sqrt()
-    wanted = _Wanted(shrunk(subject.x, SIDE), surrogates, aim, radius, -(-aim.steps // passes))
-    analysed, displaced = subject.analyse(subject.x), torch.zeros_like(start)
+    columns = width // STRIDE**2  # as a strip has so many pixels per cell
+    original = in_strips(lambda levels: narrowed(as_floats(levels)), subject.levels, cell_columns=columns)
+    wanted = _Wanted(resized(original, *size), surrogates, aim, radius, -(-aim.steps // passes))
+    analysed = subject.analyse(Padded(subject.levels))
     for number in range(passes):
         changed = seen - before
-        missing = wanted.change(before, changed) - changed
-        enlarged = F.interpolate(missing, (height, width), mode="bicubic", align_corners=False).add_(subject.x)
-        displaced += unhurried * (subject.analyse(enlarged) - analysed)
-        displaced = F.softshrink(displaced, SHRINK)
+        found = subject.analyse(_with(subject.levels, wanted.change(before, changed) - changed))
+        displaced = subject.each(_displaced, displaced, found, analysed)
+        del found  # as large as all latents, as is what is analysed
         if number < passes - 1:
-            del enlarged
-            seen = shrunk(subject.paint((start + displaced - mean).round() + mean).clamp_(0, 1), SIDE)
+            seen, _ = shown(displaced)
         advance()
+    del analysed
     return subject.settled(share_of(subject, displaced, aim.share))
+
+
+def _displaced(subject: Subject, before: Tensor, found: Tensor, analysed: Tensor) -> Tensor:
+    """Displacements of latents after a pass. Where a step costs bits, few are taken.
+
+    before: those before it. found, analysed: y of the picture with what is missing, and as it is.
+    """
+    change = subject.scale(found) - subject.scale(analysed)
+    return F.softshrink(before + subject.sigma.clamp_max(1.0) * change, SHRINK)
+
+
+def _with(levels: Tensor, missing: Tensor) -> Padded:
+    """A picture and what a thumbnail of it [1, 3, h, w] is missing, enlarged: columns at once, rows when asked for."""
+    height, width = levels.shape[2:]
+
+    def enlarged(x: Tensor, height: int, width: int) -> Tensor:
+        return F.interpolate(x, (height, width), mode="bicubic", align_corners=False)
+
+    tall = enlarged(missing, height, missing.shape[3])
+    return Padded(levels, lambda rows: enlarged(tall[:, :, rows], rows.stop - rows.start, width))
 
 
 class _Wanted:

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from psic_cli.networks.backbone import STRIDE, Backbone
+from psic_cli.networks.strips import Rows, in_strips, strips
 
 STEPS, MOMENTUM = 8, 0.5  # at the best quality; at lower ones rounding hides what the last of them gain
 LEAST_SPAN = 0.25  # of a cell's values: what has less contrast tells nothing
@@ -31,7 +32,7 @@ LEAST_LINE_ART = (
 LEAST_STEP = 0.5 / 255  # less is the same colour
 
 
-def analyse(network: Backbone[Any], x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+def analyse(network: Backbone[Any], x: Rows, level: Tensor) -> tuple[Tensor, Tensor]:
     """One picture [1, 3, H, W] in 0..1, sides multiples of 64, and its level [1] -> y, z as of `network.analyse`."""
     quality = network.quality(level)
     wanted, z = network.analyse(x, quality)
@@ -45,7 +46,7 @@ def analyse(network: Backbone[Any], x: Tensor, level: Tensor) -> tuple[Tensor, T
     for _ in range(max(2, round(STEPS * quality.item()))):
         y_hat = network.unscale(network.scale(y, level), level)
         seen = network.synthesise(y_hat, condition).float().clamp_(0, 1)
-        error = F.mse_loss(seen, x).item()
+        error = _square_error(seen, x)
         if error >= least:
             break
         best, least = y, error
@@ -56,16 +57,28 @@ def analyse(network: Backbone[Any], x: Tensor, level: Tensor) -> tuple[Tensor, T
     return best, network.side_information(best, quality)
 
 
-def line_art(x: Tensor) -> Tensor | None:
+def _square_error(seen: Tensor, x: Rows) -> float:
+    """Mean, over all pixels."""
+    places = [(slice(None), slice(None), strip.own(STRIDE)) for strip in strips(*(n // STRIDE for n in x.shape[2:]))]
+    return sum(F.mse_loss(seen[where], x[where], reduction="sum").item() for where in places) / seen.numel()
+
+
+def line_art(x: Rows) -> Tensor | None:
     """A picture [1, 3, H, W] in 0..1 -> 1.0 for each cell of line art, else 0.0: [1, 1, H/16, W/16]. None for a picture
     that is something else.
 
     In a cell of line art most values are the largest or the least, exactly: paper and ink, of whatever colours.
     """
+    kinds = in_strips(_kinds, x, row_unit=STRIDE, cell_columns=x.shape[3] // STRIDE)
+    contrasted, cells = kinds.chunk(2, dim=1)
+    found = cells.sum().item()
+    return cells if found and found >= LEAST_LINE_ART * contrasted.sum().item() else None
+
+
+def _kinds(x: Tensor) -> Tensor:
+    """1.0 for each cell with contrast, and for each one of line art: [1, 2, H/16, W/16]."""
     largest, least = F.max_pool2d(x, STRIDE), -F.max_pool2d(-x, STRIDE)
     contrasted = (largest - least).amax(1, keepdim=True) >= LEAST_SPAN
     paper, ink = (F.interpolate(values, scale_factor=STRIDE, mode="nearest") for values in (largest, least))
     flat = ((x < ink + LEAST_STEP) | (x > paper - LEAST_STEP)).float().mean(1, keepdim=True)
-    cells = ((F.avg_pool2d(flat, STRIDE) >= LEAST_FLAT) & contrasted).float()
-    found = cells.sum().item()
-    return cells if found and found >= LEAST_LINE_ART * contrasted.sum().item() else None
+    return torch.cat([contrasted, (F.avg_pool2d(flat, STRIDE) >= LEAST_FLAT) & contrasted], dim=1).float()

@@ -29,17 +29,15 @@ def chosen_rounding(
     """Where the latents should lie, in steps of quantisation: [1, M, h, w]. advance: called after each round."""
     low, high = LAMBDAS
     weight = low * (high / low) ** network.quality(level).item() * 255**2 / COLOURS  # bits for a squared error
-    symbols = subject.plain
+    x, mean, sigma, symbols = subject.x, subject.mean, subject.sigma, subject.plain
     turn = _turns(symbols.shape, symbols.device)
     for number in range(rounds):
-        latents = (symbols + subject.mean).requires_grad_(True)
-        error = (subject.paint(latents).clamp(0, 1) - subject.x).square().sum()
+        latents = (symbols + mean).requires_grad_(True)
+        error = (subject.paint(latents).clamp(0, 1) - x).square().sum()
         (slope,) = torch.autograd.grad(error, latents)
         with torch.no_grad():
-            now = bits_of(symbols, subject.sigma)
-            gains = [
-                now - bits_of(symbols + step, subject.sigma) - weight * step * slope - STEP_COSTS for step in (-1, 1)
-            ]
+            now = bits_of(symbols, sigma)
+            gains = [now - bits_of(symbols + step, sigma) - weight * step * slope - STEP_COSTS for step in (-1, 1)]
             best = torch.maximum(*gains)
             step = 2 * (gains[1] > gains[0]).to(symbols.dtype) - 1
             symbols = symbols + step * ((best > 0) & (turn == number % 2))

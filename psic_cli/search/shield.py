@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from psic_cli.networks.backbone import MEAN_BITS
 from psic_cli.networks.integer_layers import round_through
+from psic_cli.networks.strips import in_strips
 from psic_cli.search.eyes import Eyes
 from psic_cli.search.masking import price, visible
 from psic_cli.search.subject import Subject, bits_of, clamp_through
@@ -64,9 +65,13 @@ def moves_back(full: Tensor, symbols: Tensor, mean: Tensor) -> Tensor:
     full: its latents, in steps of quantisation. mean: what the public symbols are coded around, in sixteenths. A move
     costs about nine bits, so those stay out that bring the full picture next to nothing.
     """
-    wanted = full - mean / 2**MEAN_BITS - symbols
-    moves = wanted.round()
-    return moves * (wanted.square() - (wanted - moves).square() >= LEAST_GAIN)
+
+    def worthwhile(full: Tensor, symbols: Tensor, mean: Tensor) -> Tensor:
+        wanted = full - mean.to(full.dtype) / 2**MEAN_BITS - symbols
+        moves = wanted.round()
+        return moves * (wanted.square() - (wanted - moves).square() >= LEAST_GAIN)
+
+    return in_strips(worthwhile, full, symbols, mean, cell_columns=full.shape[3])
 
 
 @torch.enable_grad()  # type: ignore[misc]
@@ -78,18 +83,18 @@ def move_latents(
     Those that should be coded as another symbol than by plain rounding lie where that symbol is; all others stay as
     they are. advance: called after each step.
     """
-    start, mean, sigma = subject.latents, subject.mean, subject.sigma
+    x, start, mean, sigma = subject.x, subject.latents, subject.mean, subject.sigma
     with torch.no_grad():
         unhurried = sigma.clamp_max(1.0)  # where a step costs bits, few are taken
-        weights = weights_of(subject.x)
+        weights = weights_of(x)
         bits_before = bits_of(subject.plain, sigma).sum()
-    eyes, limit = Eyes(subject.x, surrogates, aim.at_once, aim.resolution), None
+    eyes, limit = Eyes(x, surrogates, aim.at_once, aim.resolution), None
     latents, momentum, tightness = start.clone().requires_grad_(True), torch.zeros_like(start), 4.0
     pace = PACE * start.numel() ** 0.5
     for step in range(aim.steps):
         symbols = round_through(latents - mean)
         x_hat = subject.paint(symbols + mean)
-        distortion = _distortion(x_hat, subject.x, weights)
+        distortion = _distortion(x_hat, x, weights)
         if limit is None:  # nothing has moved yet
             limit = distortion.detach() * 10 ** (aim.limit_db / 10)
         exceeded = distortion / limit
@@ -111,21 +116,22 @@ def move_latents(
 def share_of(subject: Subject, displaced: Tensor, share: float) -> Tensor:
     """Symbols of latents that are displaced as far as costs that share of the decibels: [1, M, h, w]."""
 
-    def symbols(part: float) -> Tensor:
-        return (subject.latents + part * displaced - subject.mean).round()
-
     def distortion(part: float) -> float:
-        x_hat = subject.paint(symbols(part) + subject.mean).clamp(0, 1)
-        return (x_hat - subject.x).square().mean().item() + LEAST
+        return subject.shown(symbols_of(subject, displaced, part), lambda rows: rows[..., :0])[1].item() + LEAST
 
     if share >= 1:
-        return symbols(1.0)
+        return symbols_of(subject, displaced)
     none, low, high = distortion(0.0), 0.0, 1.0
     wanted = none * (distortion(1.0) / none) ** share
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if distortion(middle) < wanted else (low, middle)
-    return symbols(low)
+    return symbols_of(subject, displaced, low)
+
+
+def symbols_of(subject: Subject, displaced: Tensor, part: float = 1.0) -> Tensor:
+    """Symbols of latents that are displaced by a part of that: [1, M, h, w]."""
+    return subject.each(lambda own, displaced: (own.latents + part * displaced - own.mean).round(), displaced)
 
 
 def weights_of(x: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from torch import Tensor
 from psic_cli.bitstream.header import Header
 from psic_cli.bitstream.tables import SCALES
 from psic_cli.latents import condition_of, level_of
-from psic_cli.networks.backbone import MEAN_BITS, PICTURE_MULTIPLE, STRIDE
-from psic_cli.networks.layers import pad_to_multiple
+from psic_cli.networks.backbone import MEAN_BITS, STRIDE
+from psic_cli.networks.padded import as_floats
+from psic_cli.networks.strips import Finish, Rows, as_it_is, in_strips
 from psic_cli.zoo import Model
 
 BAND_CELLS = 2**14  # latents of a channel: four megapixels
@@ -23,17 +24,37 @@ HALO = 8  # rows of latents: beyond, nothing of a latent is seen
 class Subject:
     """One picture, and what a search needs to know of its latents.
 
-    x: [1, 3, H, W] in 0..1. latents: y in steps of quantisation, real [1, M, h, w]. mean: as the coder predicts it, in
-    such steps, and sigma: of its tables, both of the latents as they are. analyse: a picture of the same size -> its
-    latents. paint: latents in steps -> the picture, not clamped [1, 3, H, W].
+    levels: of the picture, uint8 [1, 3, H, W]. latents: y in steps of quantisation, real [1, M, h, w]. sixteenths: of
+    such steps, the mean that the coder predicts, and spread: the index in SCALES of its tables' standard deviation,
+    both of the latents as they are. analyse: a picture of the same size, padded -> its y, and scale: any rows of that
+    -> latents in steps. paint: latents in steps -> the picture, not clamped [1, 3, H, W], or what `finish` makes of its
+    rows (see strips.in_strips).
+
+    What is as large as the picture is kept as the integers that it is made of.
     """
 
-    x: Tensor
+    levels: Tensor
     latents: Tensor
-    mean: Tensor
-    sigma: Tensor
-    analyse: Callable[[Tensor], Tensor]
-    paint: Callable[[Tensor], Tensor]
+    sixteenths: Tensor
+    spread: Tensor
+    analyse: Callable[[Rows], Tensor]
+    scale: Callable[[Tensor], Tensor]
+    paint: Callable[..., Tensor]
+
+    @property
+    def x(self) -> Tensor:
+        """The picture in 0..1."""
+        return as_floats(self.levels)
+
+    @property
+    def mean(self) -> Tensor:
+        """In steps of quantisation."""
+        return self.sixteenths.float() / 2**MEAN_BITS
+
+    @property
+    def sigma(self) -> Tensor:
+        """Standard deviations, in steps of quantisation."""
+        return torch.tensor(SCALES, dtype=torch.float32, device=self.spread.device)[self.spread.long()]
 
     @property
     def plain(self) -> Tensor:
@@ -56,39 +77,74 @@ class Subject:
 
     def _rows(self, top: int, bottom: int) -> Subject:
         """Rows of latents, and of the picture that they stand for."""
-        x = self.x[:, :, top * STRIDE : bottom * STRIDE]
-        latents, mean, sigma = (t[:, :, top:bottom] for t in (self.latents, self.mean, self.sigma))
+        levels = self.levels[:, :, top * STRIDE : bottom * STRIDE]
+        latents, sixteenths, spread = (t[:, :, top:bottom] for t in (self.latents, self.sixteenths, self.spread))
         return replace(
-            self, x=x, latents=latents, mean=mean, sigma=sigma, paint=lambda y: self.paint(y)[:, :, : x.shape[2]]
+            self,
+            levels=levels,
+            latents=latents,
+            sixteenths=sixteenths,
+            spread=spread,
+            paint=lambda y: self.paint(y)[:, :, : levels.shape[2]],
         )
+
+    def each(self, change: Callable[..., Tensor], *planes: Tensor) -> Tensor:
+        """`change` of a few rows of the latents, and of planes of their shape, at a time: [1, M, h, w]."""
+
+        def part(latents: Tensor, sixteenths: Tensor, spread: Tensor, *rows: Tensor) -> Tensor:
+            return change(replace(self, latents=latents, sixteenths=sixteenths, spread=spread), *rows)
+
+        own = self.latents, self.sixteenths, self.spread
+        return in_strips(part, *own, *planes, cell_columns=self.latents.shape[3])
+
+    def shown(self, symbols: Tensor, keep: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """What symbols [1, M, h, w] look like, clamped: what `keep` makes of a few rows at a time, joined, and the mean
+        square error, [].
+
+        keep: [1, 3, rows, W', W' being W or more] -> [1, 3, rows, any].
+        """
+        errors = []
+
+        def finish(x_hat: Tensor, rows: slice) -> Tensor:
+            x, x_hat = as_floats(self.levels[:, :, rows]), x_hat.float().clamp(0, 1)
+            errors.append((x_hat[:, :, : x.shape[2], : x.shape[3]] - x).square_().sum())
+            return keep(x_hat)
+
+        kept = self.paint(self.each(lambda own, symbols: symbols + own.mean, symbols), finish)
+        return kept, torch.stack(errors).sum() / self.levels.numel()
 
     def settled(self, symbols: Tensor) -> Tensor:
         """Where the latents should lie to be coded as symbols [1, M, h, w], whatever the coder comes to predict: where
         the symbol is, if it is another one than that of plain rounding; else where they are.
         """
-        return torch.where(symbols != self.plain, symbols + self.mean, self.latents)
+        return self.each(
+            lambda own, symbols: torch.where(symbols != own.plain, symbols + own.mean, own.latents), symbols
+        )
 
 
-def subject_of(x: Tensor, latents: Tensor, z: Tensor, header: Header, model: Model, protected: bool = True) -> Subject:
-    """latents: of x, in steps of quantisation. z: their integers. protected: whether the picture is painted as that
-    version, or as the full one.
+def subject_of(
+    levels: Tensor, latents: Tensor, z: Tensor, header: Header, model: Model, protected: bool = True
+) -> Subject:
+    """levels: of a picture, uint8 [1, 3, H, W]. latents: its own, in steps of quantisation. z: their integers.
+    protected: whether the picture is painted as that version, or as the full one.
     """
     network, level = model.network, level_of(header, model)
     condition = condition_of(header.strength / 100 if protected else 0.0, 0.0, header, model)
 
-    def paint(scaled: Tensor) -> Tensor:
+    def paint(scaled: Tensor, finish: Finish = as_it_is) -> Tensor:
         with model.arithmetic():
-            x_hat = network.synthesise(network.unscale(scaled, level), condition)
-        return x_hat[..., : header.height, : header.width].float()
+            painted = network.synthesise(network.unscale(scaled, level), condition, finish)
+        return painted[..., : header.height, : header.width].float()
 
-    def analyse(picture: Tensor) -> Tensor:
+    def analyse(picture: Rows) -> Tensor:
         with model.arithmetic():
-            y, _ = network.analyse(pad_to_multiple(picture, PICTURE_MULTIPLE), network.quality(level))
+            return network.analyse(picture, network.quality(level))[0]
+
+    def scale(y: Tensor) -> Tensor:
         return network.scale(y.float(), level)
 
-    _, prediction = network.code(latents, z, level)
-    sigma = torch.tensor(SCALES, dtype=torch.float32, device=x.device)[network.spread(prediction.index).long()]
-    return Subject(x, latents, prediction.mean.float() / 2**MEAN_BITS, sigma, analyse, paint)
+    prediction = network.code(latents, z, level)[1]
+    return Subject(levels, latents, prediction.mean, network.spread(prediction.index), analyse, scale, paint)
 
 
 def bits_of(symbols: Tensor, sigma: Tensor) -> Tensor:

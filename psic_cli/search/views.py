@@ -49,10 +49,20 @@ def draw_windows(height: int, width: int, generator: torch.Generator) -> list[Wi
 
 def shrunk(x: Tensor, most: int) -> Tensor:
     """Pictures [B, 3, H, W] with a shorter side of at most `most` pixels."""
-    short = min(x.shape[-2:])
-    if short <= most:
-        return x
-    height, width = (round(side * most / short) for side in x.shape[-2:])
+    height, width = size = x.shape[-2:]
+    return resized(x, *shrunk_size(height, width, most)) if min(size) > most else x
+
+
+def shrunk_size(height: int, width: int, most: int) -> tuple[int, int]:
+    """Height and width with a shorter side of `most` pixels."""
+    short = min(height, width)
+    return round(height * most / short), round(width * most / short)
+
+
+def resized(x: Tensor, height: int, width: int) -> Tensor:
+    """Pictures [B, 3, H, W], made smaller. Along a side that stays as it is values stay what they are: a picture may
+    be made narrower first, a few rows at a time.
+    """
     return F.interpolate(x, (height, width), mode="bicubic", antialias=True, align_corners=False)
 
 

@@ -121,3 +121,16 @@ def test_strips_join_to_the_result_of_one_pass(cells, strip_cells, columns):
     step = max(1, strip_cells // columns)
     assert max(rows) <= 2 * (step + 2)  # a strip and its halo: memory does not grow with the height
     assert len(rows) == (1 if cells <= step + 1 else -(-cells // step))
+
+
+def test_strips_of_several_planes_are_finished_before_they_are_joined(monkeypatch):
+    monkeypatch.setattr(strips, "STRIP_CELLS", 6)
+    one, other, places = torch.randn(1, 2, 10, 2), torch.randn(1, 2, 10, 2), []
+
+    def doubled(piece: torch.Tensor, rows: slice) -> torch.Tensor:
+        places.append(rows)
+        return 2 * piece[..., :1]
+
+    joined = in_strips(torch.add, one, other, cell_columns=2, finish=doubled)
+    assert torch.equal(joined, 2 * (one + other)[..., :1])
+    assert places == [slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 10)]

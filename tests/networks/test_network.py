@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from psic_cli.networks import strips
 from psic_cli.networks.backbone import SYMBOL_MAX, clamp_z, rounded
 from psic_cli.networks.cltg import Condition
 from psic_cli.networks.config import NetworkConfig
@@ -48,7 +49,7 @@ def integers(made: PsicNetwork, z: Tensor, symbols: Tensor, level: Tensor) -> tu
     for step in range(1, STEPS):
         prediction = made.refine(prediction, symbols, step)
         found += [prediction.mean, prediction.index]
-    return tuple(found)
+    return tuple(t.float() for t in found)
 
 
 # Stored and loaded
@@ -249,6 +250,20 @@ def test_symbols_are_those_of_latents_around_the_means_that_earlier_steps_tell()
     again = integers(made, z, symbols, level)
     assert torch.equal(again[-2], prediction.mean)
     assert torch.equal(again[-1], prediction.index)
+
+
+def test_symbols_and_what_is_told_of_them_are_the_same_in_strips(monkeypatch):
+    made = loaded(network())
+    z, level = torch.randint(-60, 60, (1, 6, 9, 2)).double(), torch.tensor([7])
+    scaled = torch.randn(1, 24, 36, 8) * 9
+    symbols, prediction = made.code(scaled, z, level)
+    monkeypatch.setattr(strips, "STRIP_CELLS", 1)
+    again, told = made.code(scaled, z, level)
+    assert torch.equal(again, symbols)
+    assert torch.equal(told.mean, prediction.mean)
+    assert torch.equal(told.index, prediction.index)
+    restored = made.restore(symbols, prediction.mean, level)
+    assert torch.equal(made.restore(symbols.int(), prediction.mean, level), restored)
 
 
 def test_z_is_rounded_and_clamped():

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from psic_cli import zoo
+from psic_cli.networks import strips
 from psic_cli.networks.cltg import Condition
 from psic_cli.networks.network import PsicNetwork
 from psic_cli.search import overshoot
@@ -73,6 +74,16 @@ def test_line_art_has_paper_and_ink_of_any_colours_and_little_else():
     assert overshoot.line_art(0.1 + 0.8 * strokes() + noise) is None
     assert overshoot.line_art(torch.ones(1, 3, SIDE, SIDE)) is None
     assert overshoot.line_art(photo()) is None
+
+
+def test_line_art_is_found_in_strips(monkeypatch):
+    page = torch.cat([strokes(), photo(), strokes(), strokes()], dim=2)
+    whole = overshoot.line_art(page)
+    assert whole is not None
+    monkeypatch.setattr(strips, "STRIP_CELLS", 1)
+    found = overshoot.line_art(page)
+    assert found is not None
+    assert torch.equal(found, whole)
 
 
 def test_a_photograph_on_a_white_page_is_no_line_art():

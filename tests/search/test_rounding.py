@@ -9,6 +9,7 @@ from psic_cli import codec, zoo
 from psic_cli.bitstream.header import Header
 from psic_cli.latents import level_of
 from psic_cli.networks.backbone import LAMBDAS, clamp_z
+from psic_cli.networks.padded import Padded
 from psic_cli.picture import Picture
 from psic_cli.search.rounding import chosen_rounding
 from psic_cli.search.subject import bits_of, subject_of
@@ -23,16 +24,16 @@ def test_bits_and_distortion_together_become_less(quality):
     model = zoo.load(zoo.DEFAULT_MODEL, precision="float32")
     network, header = model.network, Header(128, 128, quality, 0, "psic-base", bytes(8), sealed=False)
     level = level_of(header, model)
-    x = torch.from_numpy(COFFEE).permute(2, 0, 1)[None].float() / 255
+    levels = torch.from_numpy(COFFEE).permute(2, 0, 1)[None]
     with torch.no_grad():
-        y, z = network.analyse(x, network.quality(level))
+        y, z = network.analyse(Padded(levels), network.quality(level))
         latents = network.scale(y, level)
-        subject = subject_of(x, latents, clamp_z(z).to(model.choose_integers()), header, model)
+        subject = subject_of(levels, latents, clamp_z(z).to(model.choose_integers()), header, model)
         chosen = (chosen_rounding(subject, network, level, rounds=4) - subject.mean).round()
 
         def cost(symbols: torch.Tensor) -> float:
             weight = LAMBDAS[0] * (LAMBDAS[1] / LAMBDAS[0]) ** network.quality(level).item() * 255**2 / 3
-            error = (subject.paint(symbols + subject.mean) - x).square().sum()
+            error = (subject.paint(symbols + subject.mean) - subject.x).square().sum()
             return float(bits_of(symbols, subject.sigma).sum() + weight * error)
 
         assert cost(chosen) < 0.998 * cost(subject.plain)

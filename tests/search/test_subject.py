@@ -9,8 +9,9 @@ from psic_cli import codec
 from psic_cli.bitstream.header import Header
 from psic_cli.codec import Version
 from psic_cli.latents import level_of
+from psic_cli.networks import strips
 from psic_cli.networks.backbone import clamp_z
-from psic_cli.networks.layers import pad_to_multiple
+from psic_cli.networks.padded import Padded
 from psic_cli.picture import Picture
 from psic_cli.search import subject as of_subject
 from psic_cli.search.subject import Subject, subject_of
@@ -24,10 +25,10 @@ with Image.open(ROOT / "sample_images" / "coffee.png") as image:
 def tall(model) -> Subject:
     header = Header(90, 777, 50, 0, "psic-base", bytes(8), sealed=False)
     level = level_of(header, model)
-    x = torch.from_numpy(TALL).permute(2, 0, 1)[None].float() / 255
+    x = Padded(levels := torch.from_numpy(TALL).permute(2, 0, 1)[None])
     with torch.no_grad():
-        y, z = model.network.analyse(pad_to_multiple(x, 64), model.network.quality(level))
-        return subject_of(x, model.network.scale(y, level), clamp_z(z).to(model.choose_integers()), header, model)
+        y, z = model.network.analyse(x, model.network.quality(level))
+        return subject_of(levels, model.network.scale(y, level), clamp_z(z).to(model.choose_integers()), header, model)
 
 
 @torch.no_grad()
@@ -40,6 +41,17 @@ def test_bands_together_are_the_whole(tall, monkeypatch):
     painted = [band.paint(band.latents)[:, :, own] for (band, _), own in zip(bands, rows, strict=True)]
     assert torch.cat(painted, dim=2).shape == tall.x.shape
     assert (torch.cat(painted, dim=2) - tall.paint(tall.latents)).abs().max() < 0.01
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cells", [strips.STRIP_CELLS, 1])
+def test_what_symbols_look_like_is_clamped_and_compared_with_all_of_the_picture(tall, monkeypatch, cells):
+    whole = tall.paint(tall.plain + tall.mean).clamp(0, 1)
+    monkeypatch.setattr(strips, "STRIP_CELLS", cells)
+    kept, error = tall.shown(tall.plain, lambda rows: 2 * rows)
+    assert kept.shape == tall.x.shape
+    assert (kept / 2 - whole).abs().max() < 1e-4
+    assert error.item() == pytest.approx((whole - tall.x).square().mean().item(), rel=1e-3)
 
 
 def test_a_picture_of_one_band_is_searched_as_it_is(tall):

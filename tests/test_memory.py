@@ -1,0 +1,48 @@
+"""How much memory a large picture takes, in a process of its own, which keeps nothing from other tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.run import ROOT, child_environment
+
+MOST = {"encode": 45, "decode": 35}  # bytes for each pixel more
+# Peaks in bytes: of a small picture, which loads all that stays, and of a larger one
+PEAKS = """
+import resource, sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from psic_cli import codec, zoo
+from psic_cli.networks import strips
+from psic_cli.picture import Picture
+
+strips.STRIP_CELLS = 2**11  # half a megapixel
+step, photo, folder = sys.argv[1:]
+with Image.open(photo) as image:
+    tile = np.array(image.convert("RGB"))
+for rows in map(int, ROWS):
+    path = Path(folder, f"{rows}.psic")
+    if step == "encode":
+        rgb = np.tile(tile, (9, 4, 1))[:rows, :1024]
+        path.write_bytes(codec.encode(Picture(rgb), bytes(32), model=zoo.load(zoo.DEFAULT_MODEL), effort=0))
+    else:
+        codec.decode(path.read_bytes(), bytes(32), version=codec.Version.FULL)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+ROWS = 1024, 3072
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count memory otherwise")
+def test_memory_grows_by_what_the_latents_of_a_picture_need_and_not_by_floats_for_its_pixels(tmp_path: Path):
+    for step, most in MOST.items():
+        words = ["-c", PEAKS.replace("ROWS", repr(ROWS)), step, ROOT / "sample_images" / "coffee.png", tmp_path]
+        done = subprocess.run(
+            [sys.executable, *map(str, words)], capture_output=True, text=True, env=child_environment(), check=True
+        )
+        small, large = map(int, done.stdout.split())
+        assert (large - small) / (1024 * (ROWS[1] - ROWS[0])) < most, step
