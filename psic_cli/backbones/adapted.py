@@ -160,7 +160,7 @@ class Adapted(nn.Module):
         """Symbols and their means, in sixteenths -> y_hat."""
         return symbols + mean.float() / 2**MEAN_BITS
 
-    def synthesise(self, y_hat: Tensor, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
+    def synthesise(self, y_hat: Rows, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
         """y_hat -> x_hat [B, 3, H, W], not clamped, whatever the condition."""
         return self.g_s(y_hat, finish)  # type: ignore[no-any-return]
 

@@ -123,7 +123,7 @@ class Backbone(Protocol[Told]):
     def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         """Symbols and their means, in sixteenths -> y_hat [B, latents, h, w]."""
 
-    def synthesise(self, y_hat: Tensor, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
+    def synthesise(self, y_hat: Rows, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
         """y_hat under a condition -> x_hat [B, 3, H, W], not clamped. finish: what becomes of a few rows of it at a
         time, and which they are (see strips.in_strips); what it gives is joined.
         """

@@ -31,7 +31,7 @@ from psic_cli.networks.entropy_model import (
     scale_mean,
 )
 from psic_cli.networks.integer_layers import WEIGHT_BITS, IntegerConv2d
-from psic_cli.networks.strips import Finish, Rows, as_it_is, in_strips
+from psic_cli.networks.strips import Finish, Made, Rows, as_it_is, in_strips
 from psic_cli.networks.transforms import Analysis, Synthesis
 
 REAL_PARTS = ("g_a", "g_s", "h_a")  # those that are stored as floats
@@ -262,13 +262,13 @@ class PsicNetwork(nn.Module):
 
     def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
         """Symbols and their means, in sixteenths -> y_hat float [B, latents, h, w]."""
-        return in_strips(
-            lambda symbols, mean: self.unscale(symbols + mean.float() / 2**MEAN_BITS, level),
-            *(symbols, mean),
-            cell_columns=symbols.shape[3],
-        )
 
-    def synthesise(self, y_hat: Tensor, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
+        def restored(symbols: Tensor, mean: Tensor) -> Tensor:
+            return self.unscale(symbols + mean.float() / 2**MEAN_BITS, level)
+
+        return Made(restored, (symbols, mean)).joined()
+
+    def synthesise(self, y_hat: Rows, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
         """y_hat and conditions [B, 4] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""
         if self.training:
             return self.g_s(y_hat, condition)  # type: ignore[no-any-return]

@@ -37,6 +37,26 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
+class Made:
+    """Rows that are made of those of planes [B, C, H, W] of one height when they are asked for."""
+
+    make: Callable[..., Tensor]
+    planes: tuple[Rows, ...]
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the first of the planes."""
+        return self.planes[0].shape
+
+    def __getitem__(self, where: tuple[slice, slice, slice]) -> Tensor:
+        return self.make(*(plane[where] for plane in self.planes))
+
+    def joined(self) -> Tensor:
+        """All rows."""
+        return in_strips(lambda rows: rows, self, cell_columns=self.shape[3])
+
+
+@dataclass(frozen=True)
 class Strip:
     """Cells first..last, computed with those from `top` to `bottom`."""
 

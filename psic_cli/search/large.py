@@ -61,7 +61,7 @@ def move_large(
     for number in range(passes):
         changed = seen - before
         found = subject.analyse(_with(subject.levels, wanted.change(before, changed) - changed))
-        displaced = subject.each(_displaced, displaced, found, analysed)
+        displaced = subject.each(_displaced, displaced, found, analysed).joined()
         del found  # as large as all latents, as is what is analysed
         if number < passes - 1:
             seen, _ = shown(displaced)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from psic_cli.networks.backbone import MEAN_BITS
 from psic_cli.networks.integer_layers import round_through
-from psic_cli.networks.strips import in_strips
+from psic_cli.networks.strips import Made, Rows
 from psic_cli.search.eyes import Eyes
 from psic_cli.search.masking import price, visible
 from psic_cli.search.subject import Subject, bits_of, clamp_through
@@ -71,7 +71,7 @@ def moves_back(full: Tensor, symbols: Tensor, mean: Tensor) -> Tensor:
         moves = wanted.round()
         return moves * (wanted.square() - (wanted - moves).square() >= LEAST_GAIN)
 
-    return in_strips(worthwhile, full, symbols, mean, cell_columns=full.shape[3])
+    return Made(worthwhile, (full, symbols, mean)).joined()
 
 
 @torch.enable_grad()  # type: ignore[misc]
@@ -113,7 +113,7 @@ def move_latents(
 
 
 @torch.no_grad()
-def share_of(subject: Subject, displaced: Tensor, share: float) -> Tensor:
+def share_of(subject: Subject, displaced: Tensor, share: float) -> Rows:
     """Symbols of latents that are displaced as far as costs that share of the decibels: [1, M, h, w]."""
 
     def distortion(part: float) -> float:
@@ -129,7 +129,7 @@ def share_of(subject: Subject, displaced: Tensor, share: float) -> Tensor:
     return symbols_of(subject, displaced, low)
 
 
-def symbols_of(subject: Subject, displaced: Tensor, part: float = 1.0) -> Tensor:
+def symbols_of(subject: Subject, displaced: Tensor, part: float = 1.0) -> Rows:
     """Symbols of latents that are displaced by a part of that: [1, M, h, w]."""
     return subject.each(lambda own, displaced: (own.latents + part * displaced - own.mean).round(), displaced)
 

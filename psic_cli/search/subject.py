@@ -13,7 +13,7 @@ from psic_cli.bitstream.tables import SCALES
 from psic_cli.latents import condition_of, level_of
 from psic_cli.networks.backbone import MEAN_BITS, STRIDE
 from psic_cli.networks.padded import as_floats
-from psic_cli.networks.strips import Finish, Rows, as_it_is, in_strips
+from psic_cli.networks.strips import Finish, Made, Rows, as_it_is
 from psic_cli.zoo import Model
 
 BAND_CELLS = 2**14  # latents of a channel: four megapixels
@@ -88,16 +88,15 @@ class Subject:
             paint=lambda y: self.paint(y)[:, :, : levels.shape[2]],
         )
 
-    def each(self, change: Callable[..., Tensor], *planes: Tensor) -> Tensor:
-        """`change` of a few rows of the latents, and of planes of their shape, at a time: [1, M, h, w]."""
+    def each(self, change: Callable[..., Tensor], *planes: Rows) -> Made:
+        """`change` of rows of the latents, and of planes of their shape [1, M, h, w]."""
 
-        def part(latents: Tensor, sixteenths: Tensor, spread: Tensor, *rows: Tensor) -> Tensor:
+        def make(latents: Tensor, sixteenths: Tensor, spread: Tensor, *rows: Tensor) -> Tensor:
             return change(replace(self, latents=latents, sixteenths=sixteenths, spread=spread), *rows)
 
-        own = self.latents, self.sixteenths, self.spread
-        return in_strips(part, *own, *planes, cell_columns=self.latents.shape[3])
+        return Made(make, (self.latents, self.sixteenths, self.spread, *planes))
 
-    def shown(self, symbols: Tensor, keep: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def shown(self, symbols: Rows, keep: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """What symbols [1, M, h, w] look like, clamped: what `keep` makes of a few rows at a time, joined, and the mean
         square error, [].
 
@@ -113,13 +112,15 @@ class Subject:
         kept = self.paint(self.each(lambda own, symbols: symbols + own.mean, symbols), finish)
         return kept, torch.stack(errors).sum() / self.levels.numel()
 
-    def settled(self, symbols: Tensor) -> Tensor:
+    def settled(self, symbols: Rows) -> Tensor:
         """Where the latents should lie to be coded as symbols [1, M, h, w], whatever the coder comes to predict: where
         the symbol is, if it is another one than that of plain rounding; else where they are.
         """
-        return self.each(
-            lambda own, symbols: torch.where(symbols != own.plain, symbols + own.mean, own.latents), symbols
-        )
+
+        def settle(own: Subject, symbols: Tensor) -> Tensor:
+            return torch.where(symbols != own.plain, symbols + own.mean, own.latents)
+
+        return self.each(settle, symbols).joined()
 
 
 def subject_of(
@@ -131,9 +132,12 @@ def subject_of(
     network, level = model.network, level_of(header, model)
     condition = condition_of(header.strength / 100 if protected else 0.0, 0.0, header, model)
 
-    def paint(scaled: Tensor, finish: Finish = as_it_is) -> Tensor:
+    def unscale(scaled: Tensor) -> Tensor:
+        return network.unscale(scaled, level)
+
+    def paint(scaled: Rows, finish: Finish = as_it_is) -> Tensor:
         with model.arithmetic():
-            painted = network.synthesise(network.unscale(scaled, level), condition, finish)
+            painted = network.synthesise(Made(unscale, (scaled,)), condition, finish)
         return painted[..., : header.height, : header.width].float()
 
     def analyse(picture: Rows) -> Tensor:
