@@ -38,7 +38,7 @@ class Latents:
     @classmethod
     def of(cls, z: Integers, y: Integers, prediction: Prediction, level: Tensor, model: Model) -> Latents:
         """With what was predicted of y in the end."""
-        spread = integers(model.network.spread(prediction.index))
+        spread = indexes(model.network.spread(prediction.index))
         return cls(z, y, prediction.mean, prediction.index, spread, level)
 
 
@@ -53,13 +53,18 @@ def condition_of(strength: float, machine: float, header: Header, model: Model) 
 
 
 def integers(x: Tensor) -> Integers:
-    """[1, C, h, w] whole numbers in a float tensor -> int32 [C, h, w]."""
+    """[1, C, h, w] whole numbers in a tensor of any type -> int32 [C, h, w]."""
     return x[0].to(torch.int32).cpu().numpy()
+
+
+def indexes(x: Tensor) -> Integers:
+    """The same of indexes of tables -> int16."""
+    return x[0].to(torch.int16).cpu().numpy()
 
 
 def write_latents(latents: Latents, model: Model) -> dict[Section, bytes]:
     """Sections Z and Y."""
-    network, index = model.network, integers(latents.index)
+    network, index = model.network, indexes(latents.index)
     encoder = entropy.Encoder()
     for step in range(network.steps):
         encoder.encode(network.of_step(latents.y, step), network.of_step(index, step), model.y_tables)
@@ -86,7 +91,7 @@ def read_latents(header: Header, sections: Mapping[Section, bytes], model: Model
     for step in range(network.steps):
         if step:
             prediction = network.refine(prediction, torch.from_numpy(y)[None].to(model.device), step)
-        index = network.of_step(integers(prediction.index), step)
+        index = network.of_step(indexes(prediction.index), step)
         network.put_step(y, step, decoder.decode(index, model.y_tables))
     decoder.close()
     return Latents.of(z, y, prediction, level, model)

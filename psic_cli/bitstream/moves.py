@@ -10,6 +10,7 @@ No torch here. Start with `encode_moves` and `decode_moves`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,7 @@ _FALL_BITS = 5  # a step more is so many times halved
 _TOWARDS = (14, 14, 14, 14, 13, 12, 10, 9, 9, 8, 8, 8, 8, 8, 8, 8)
 _SHARES = 16
 
-Integers = npt.NDArray[np.int32]
+Integers = npt.NDArray[np.integer[Any]]
 
 
 def encode_moves(moves: Integers, symbols: Integers, index: Integers) -> bytes:

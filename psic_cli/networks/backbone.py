@@ -10,7 +10,7 @@ integers: the same on every machine. networks/network.py is psic-base; backbones
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ MEAN_BITS = 4  # means are carried in sixteenths
 # Weight of 255^2 MSE against bits per pixel with which models are trained, at the quality 0 and at 1
 LAMBDAS = (0.0008, 0.08)
 
-Integers = npt.NDArray[np.int32]
+Integers = npt.NDArray[np.integer[Any]]
 
 
 class Prediction(Protocol):
