@@ -113,11 +113,13 @@ def _latents_and_moves(levels: Tensor, header: Header, model: zoo.Model, *search
     """What is public of a picture [1, 3, H, W], and what leads to the full one. search: the rest for `find_latents`."""
     network, level = model.network, level_of(header, model)
     with model.arithmetic():
-        y, z_real = overshoot.analyse(network, Padded(levels), level)
-    z, y = clamp_z(z_real).to(model.choose_integers()), network.scale(y.float(), level)
-    full, public = find_latents(levels, y, z, header, model, *search)
+        moved, y, z_real = overshoot.analyse(network, Padded(levels), level)
+    z, latents = clamp_z(z_real).to(model.choose_integers()), network.scale(moved.float(), level)
+    analysed = latents if moved is y else network.scale(y.float(), level)
+    del moved, y  # of a large picture each takes hundreds of megabytes
+    full, public = find_latents(levels, latents, analysed, z, header, model, *search)
     symbols, prediction = network.code(public, z, level)
-    del y, public  # of a large picture each takes gigabytes
+    del latents, analysed, public
     moves = integers(moves_back(full, symbols, prediction.mean))
     return Latents.of(integers(z), integers(symbols), prediction, level, model), moves
 
@@ -173,11 +175,9 @@ def symbols_hash(
     """SHA-256 of the decoded integers (little-endian int32, [C, H, W] order) of "z", "y" and, where they can be read,
     "moves".
 
-    Equal on every machine; `integers` names the float type that carries the entropy network's integers (auto | float32
-    | float64).
+    Equal on every machine; `integers`: auto, or the type that carries the entropy network's (float32 | float64).
     """
-    container = unpack(data)
-    header = container.header
+    header = (container := unpack(data)).header
     readable = secret is not None or not header.sealed
     sealed = _sealed_sections(data, container, secret) if readable else {}
     model = zoo.load(header.model, header.weights_hash, device=device, integers=integers)

@@ -31,6 +31,7 @@ READABLE_BELOW, READABLE_DB, READABLE_LIKENESS, READABLE_RATE = 15, 0.35, -6.0, 
 def find_latents(
     levels: Tensor,
     latents: Tensor,
+    analysed: Tensor,
     z: Tensor,
     header: Header,
     model: Model,
@@ -41,7 +42,8 @@ def find_latents(
     """Where the latents of a picture should lie, of the full one and of one that models misread, [1, M, h, w] both, in
     steps of quantisation, as `latents` are.
 
-    levels: of the picture, uint8 [1, 3, H, W]. z: its integers. header: of the file, whose quality and strength count.
+    levels: of the picture, uint8 [1, 3, H, W]. analysed: its latents as the network's analysis gives them, which
+    `latents` may have left (see overshoot.py). z: its integers. header: of the file, whose quality and strength count.
     effort, surrogates, advance: as codec.encode takes them; ValueError for an effort that there is not.
     """
     if not 0 <= effort <= MOST_EFFORT:
@@ -63,7 +65,7 @@ def find_latents(
         subject = subject_of(levels, latents, z, header, model, protected)
         asked = surrogates or surrogates_of((), model.device)
         if large:
-            return move_large(subject, asked, aim, spent.passes, step_done)
+            return move_large(subject, analysed, asked, aim, spent.passes, step_done)
         return move_latents(subject, asked, aim, step_done)
 
     if bands:

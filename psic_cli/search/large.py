@@ -35,10 +35,16 @@ OVERDRAWN_DB = 1.25  # of the limit: what the thumbnail may change for, as round
 
 @torch.no_grad()
 def move_large(
-    subject: Subject, surrogates: Sequence[Surrogate], aim: Aim, passes: int, advance: Callable[[], None] = lambda: None
+    subject: Subject,
+    analysed: Tensor,
+    surrogates: Sequence[Surrogate],
+    aim: Aim,
+    passes: int,
+    advance: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """As shield.move_latents, for a picture whose shorter side is longer than `SIDE`. aim.steps are those on the
-    thumbnail, of all passes together. advance: called after each pass.
+    """As shield.move_latents, for a picture whose shorter side is longer than `SIDE`. analysed: its latents as the
+    network's analysis gives them, wherever the subject's own lie. aim.steps are those on the thumbnail, of all passes
+    together. advance: called after each pass.
     """
     height, width = subject.levels.shape[2:]
     size = shrunk_size(height, width, SIDE)
@@ -57,25 +63,23 @@ def move_large(
     columns = width // STRIDE**2  # as a strip has so many pixels per cell
     original = in_strips(lambda levels: narrowed(as_floats(levels)), subject.levels, cell_columns=columns)
     wanted = _Wanted(resized(original, *size), surrogates, aim, radius, -(-aim.steps // passes))
-    analysed = subject.analyse(Padded(subject.levels))
     for number in range(passes):
         changed = seen - before
         found = subject.analyse(_with(subject.levels, wanted.change(before, changed) - changed))
         displaced = subject.each(_displaced, displaced, found, analysed).joined()
-        del found  # as large as all latents, as is what is analysed
+        del found  # as large as all latents
         if number < passes - 1:
             seen, _ = shown(displaced)
         advance()
-    del analysed
     return subject.settled(share_of(subject, displaced, aim.share))
 
 
 def _displaced(subject: Subject, before: Tensor, found: Tensor, analysed: Tensor) -> Tensor:
     """Displacements of latents after a pass. Where a step costs bits, few are taken.
 
-    before: those before it. found, analysed: y of the picture with what is missing, and as it is.
+    before: those before it. found: y of the picture with what is missing. analysed: latents of the picture as it is.
     """
-    change = subject.scale(found) - subject.scale(analysed)
+    change = subject.scale(found) - analysed
     return F.softshrink(before + subject.sigma.clamp_max(1.0) * change, SHRINK)
 
 

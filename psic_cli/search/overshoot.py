@@ -32,13 +32,15 @@ LEAST_LINE_ART = (
 LEAST_STEP = 0.5 / 255  # less is the same colour
 
 
-def analyse(network: Backbone[Any], x: Rows, level: Tensor) -> tuple[Tensor, Tensor]:
-    """One picture [1, 3, H, W] in 0..1, sides multiples of 64, and its level [1] -> y, z as of `network.analyse`."""
+def analyse(network: Backbone[Any], x: Rows, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One picture [1, 3, H, W] in 0..1, sides multiples of 64, and its level [1] -> y to be coded, y as the network
+    analyses it, which is the same tensor where nothing moved, and z.
+    """
     quality = network.quality(level)
     wanted, z = network.analyse(x, quality)
     cells = line_art(x)
     if cells is None:
-        return wanted, z
+        return wanted, wanted, z
     moving = F.max_pool2d(cells, 3, stride=1, padding=1)  # ringing reaches into the cells around
     condition = network.condition(0.0, 0.0, min(x.shape[2:]), level)
     y = best = wanted
@@ -54,7 +56,7 @@ def analyse(network: Backbone[Any], x: Rows, level: Tensor) -> tuple[Tensor, Ten
         y = y + move
     else:
         best = y
-    return best, network.side_information(best, quality)
+    return best, wanted, network.side_information(best, quality)
 
 
 def _square_error(seen: Tensor, x: Rows) -> float:
