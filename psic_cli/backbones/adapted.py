@@ -2,9 +2,8 @@
 
     Factorized     y alone, a table for each channel
     Hyperprior     z tells a scale of each latent, and a mean where the network has means
-    Chequerboard   the same, and every second latent is coded when its neighbours are known
 
-Each has one quality. All fulfil networks/backbone.py's protocol.
+grouped.py has those whose latents know of others. Each has one quality. All fulfil networks/backbone.py's protocol.
 """
 
 from __future__ import annotations
@@ -17,16 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from psic_cli.backbones.integers import IntegerChain, Reach
+from psic_cli.backbones.integers import IntegerChain
 from psic_cli.backbones.transforms import Transform
-from psic_cli.networks.backbone import MEAN_BITS, SYMBOL_MAX, Integers, rounded
+from psic_cli.networks.backbone import MEAN_BITS, Integers, rounded
 from psic_cli.networks.cltg import CONDITIONS
 from psic_cli.networks.integer_layers import exact_float
 from psic_cli.networks.strips import Finish, Rows, as_it_is
 
 SIGMA_BITS = 8  # scales come in units of 2^-8
 MEAN_MAX = 2**15 - 1  # sixteenths
-CONTEXT = Reach(-255, 255)  # of y_hat
 Where = tuple[EllipsisType | slice, ...]  # an index of [..., latents, h, w]
 
 
@@ -50,7 +48,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Told:
-    """What the entropy coder knows of y, integers [B, latents, h, w]; side [B, C, h, w]: what z says to later steps."""
+    """What the entropy coder knows of y, integers [B, latents, h, w]; side [B, C, h, w]: what later steps need."""
 
     mean: Tensor  # sixteenths
     index: Tensor  # of the table
@@ -226,71 +224,13 @@ class Hyperprior(Adapted):
             z = z.to(self.integer_type)
             return self.h_s(torch.cat([z, torch.ones_like(z[:, :1])], dim=1))  # type: ignore[no-any-return]
 
-    def _mean_and_index(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    def _mean_and_index(self, outputs: Tensor, latents: int) -> tuple[Tensor, Tensor]:
         """[B, latents or 2 * latents, h, w] -> mean and index [B, latents, h, w]."""
-        scale = outputs[:, : self.sizes.latents]
+        scale = outputs[:, :latents]
         index = torch.bucketize(scale.float(), self.thresholds, right=True).to(outputs.dtype)
-        mean = outputs[:, self.sizes.latents :].clamp(-MEAN_MAX, MEAN_MAX)
+        mean = outputs[:, latents:].clamp(-MEAN_MAX, MEAN_MAX)
         return (mean if mean.shape[1] else torch.zeros_like(scale)), index
 
     def predict(self, z: Tensor, level: Tensor) -> Told:
         outputs = self._from_z(z)
-        return Told(*self._mean_and_index(outputs), outputs)
-
-
-class Chequerboard(Hyperprior):
-    """cheng2020-anchor-checkerboard (He et al., CVPR 2021): two steps. Where row + column is even a latent is predicted
-    from z alone, elsewhere also from those around it.
-
-        y_hat of the first step -> near, 5x5 --+
-        z ----> h_s ---------------------------+--> joined, three 1x1 -> scale, mean
-
-    All of it is integers.
-
-    Args:
-        finest: [latents], by how many bits sixteenths of y_hat are rounded where they serve as context.
-    """
-
-    steps = 2
-    finest: Tensor
-
-    def __init__(self, base: Hyperprior, near: IntegerChain, joined: IntegerChain, finest: Tensor) -> None:
-        super().__init__(
-            *(base.sizes, base.g_a, base.g_s, base.of_tables, base.h_a, base.h_s, base.thresholds), magnitudes=False
-        )
-        self.near, self.joined = near, joined
-        self.register_buffer("finest", finest.float())
-
-    def _integer_parts(self) -> Sequence[nn.Module]:
-        return (self.h_s, self.near, self.joined)
-
-    def turns(self, step: int) -> list[Where]:
-        """Even rows, then odd ones."""
-        return [(..., slice(0, None, 2), slice(step, None, 2)), (..., slice(1, None, 2), slice(1 - step, None, 2))]
-
-    def predict(self, z: Tensor, level: Tensor) -> Told:
-        side = self._from_z(z)
-        nothing = side.new_zeros(len(side), self.sizes.latents, *side.shape[2:])
-        return self._told(Told(nothing, nothing, side), torch.zeros_like(side), step=0)
-
-    def refine(self, prediction: Told, symbols: Tensor, step: int) -> Told:
-        known = torch.zeros_like(prediction.mean)
-        for where in self.turns(0):
-            symbol = symbols[where].clamp(-SYMBOL_MAX, SYMBOL_MAX).to(known.dtype)
-            known[where] = 2**MEAN_BITS * symbol + prediction.mean[where]
-        return self._told(prediction, self.near(context_of(known, self.finest)), step)
-
-    def _told(self, before: Told, near: Tensor, step: int) -> Told:
-        """With the mean and index of a step's latents. near: [B, C, h, w]."""
-        mean, index = before.mean.clone(), before.index.clone()
-        with torch.autocast(near.device.type, enabled=False):
-            for where in self.turns(step):
-                joined = self.joined(torch.cat([near[where], before.side[where]], dim=1))
-                mean[where], index[where] = self._mean_and_index(joined)
-        return Told(mean, index, before.side)
-
-
-def context_of(known: Tensor, finest: Tensor) -> Tensor:
-    """y_hat [B, latents, h, w] in sixteenths, rounded by so many bits [latents], as context."""
-    shifted = torch.floor(known * 2.0 ** -finest.to(known.dtype)[:, None, None] + 0.5)
-    return shifted.clamp(CONTEXT.low, CONTEXT.high)
+        return Told(*self._mean_and_index(outputs, self.sizes.latents), outputs)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from psic_cli.backbones.architectures import CHEQUERBOARD, FACTORIZED, MEAN, NAMES, SCALE
+from psic_cli.backbones.architectures import CHANDELIER, CHEQUERBOARD, FACTORIZED, MEAN, NAMES, OFFICIAL, SCALE
 from psic_cli.errors import ModelError, UsageError
 
 SERIAL = ("mbt2018", "cheng2020-anchor", "cheng2020-attn")
@@ -85,6 +85,11 @@ def _recognised(state: dict[str, Tensor]) -> str | None:
         if "h_s.4.weight" not in state:
             return FACTORIZED
         return MEAN if len(state["h_s.4.weight"]) == 2 * len(state["g_a.6.weight"]) else SCALE
+    if "g_a.0.weight" in state and "latent_codec.y.latent_codec.y0.context_prediction.weight" in state:
+        last, bias = (state.get(f"latent_codec.hyper.h_s.4.{key}") for key in ("weight", "bias"))
+        if last is None or bias is None:
+            return None
+        return CHANDELIER if len(last) == len(bias) else OFFICIAL  # the latter's is transposed
     if "g_a.0.conv1.weight" in state and "g_a.6.weight" in state:
         if "latent_codec.y.context_prediction.weight" in state:
             return CHEQUERBOARD

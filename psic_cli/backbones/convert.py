@@ -3,40 +3,27 @@
     state dict, pictures --> transforms as they are; hyper-decoder and context model in integers, in units of what the
                              pictures make of them; tables of the densities, and of what was counted on the pictures
 
-Start with `convert`. What comes out is written as a model folder by commands/models.py.
+Start with `convert`; fitted.py makes the integers. What comes out is written as a model folder by commands/models.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from psic_cli.backbones import architectures
-from psic_cli.backbones.adapted import CONTEXT, SIGMA_BITS, Adapted, Sizes, Told, context_of
-from psic_cli.backbones.architectures import CHEQUERBOARD, FACTORIZED, H_S, JOINED, MEAN, SCALE, SIGNED
+from psic_cli.backbones import architectures, fitted
+from psic_cli.backbones.adapted import SIGMA_BITS, Adapted, Sizes, Told
+from psic_cli.backbones.architectures import CHEQUERBOARD, ELIC, FACTORIZED, GROUPED
 from psic_cli.backbones.density import Density, density_of
-from psic_cli.backbones.integers import (
-    HIDDEN,
-    OUTPUTS,
-    SYMBOLS,
-    Activation,
-    IntegerChain,
-    Reach,
-    RealLayer,
-    make_exact,
-    upsampling,
-)
 from psic_cli.bitstream.tables import N_SCALES, SCALES, symbol_tables, tables_from_probabilities, without_tails
 from psic_cli.networks.backbone import LAMBDAS, MEAN_BITS, Z_MAX, clamp_z
 
-MARGIN = 1.25  # how much further than on the pictures an activation may reach
-LEAST_SHARE = 0.02  # of a layer's reach, that each channel has: one that was silent on the pictures may speak on others
 COUNTED = 600  # magnitudes: as many as the widest table has
 Y_MAX = 2**11  # of a symbol in a factorised table
 NOISY = 0.5  # least scale of a latent that is asked what a step costs
@@ -65,7 +52,7 @@ def convert(name: str, state: dict[str, Tensor], pictures: Sequence[Tensor]) -> 
     if name == FACTORIZED:
         tensors |= _factorised(density_of(state, "entropy_bottleneck"))
     else:
-        hyper = "latent_codec.hyper." if name == CHEQUERBOARD else ""
+        hyper = "latent_codec.hyper." if name in GROUPED else ""
         density = density_of(state, f"{hyper}entropy_bottleneck")
         tensors |= _transform(state, f"{hyper}h_a")
         # What is rounded is z without its medians.
@@ -73,7 +60,7 @@ def convert(name: str, state: dict[str, Tensor], pictures: Sequence[Tensor]) -> 
         tensors[last] = (tensors[last].double() - density.medians).float()
         tensors |= _z_tables(density) | _y_tables(np.zeros((N_SCALES, COUNTED + 1)))
         tensors["thresholds"] = _thresholds()
-        tensors |= _integers(name, state, f"{hyper}h_s", density, tensors, sizes, pictures)
+        tensors |= fitted.integers(name, state, f"{hyper}h_s", density, tensors, sizes, pictures)
     network = architectures.read(architectures.SOURCE + name, asdict(sizes), tensors)
     coded = [_code(network, x) for x in pictures]
     if name != FACTORIZED:
@@ -86,7 +73,7 @@ def _sizes(name: str, state: dict[str, Tensor]) -> Sizes:
     if name == CHEQUERBOARD:
         width = len(state["g_a.6.weight"])
         return Sizes(width, width, width, 0.5)
-    width, latents = len(state["g_a.0.weight"]), len(state["g_a.6.weight"])
+    width, latents = len(state["g_a.0.weight"]), len(state["g_a.13.weight" if name in ELIC else "g_a.6.weight"])
     return Sizes(width, latents, 0 if name == FACTORIZED else width, 0.5)
 
 
@@ -138,127 +125,6 @@ def _thresholds() -> Tensor:
     return torch.from_numpy(np.ceil(np.sqrt(SCALES[:-1] * SCALES[1:]) * 2**SIGMA_BITS)).int()
 
 
-def _integers(
-    name: str,
-    state: dict[str, Tensor],
-    h_s: str,
-    density: Density,
-    tensors: dict[str, Tensor],
-    sizes: Sizes,
-    pictures: Sequence[Tensor],
-) -> dict[str, Tensor]:
-    """The tensors of all that decides a table."""
-    g_a, h_a = architectures.analysis(name, sizes), architectures.hyper_analysis(name, sizes)
-    for module, part in ((g_a.layers, "g_a"), (h_a, "h_a")):
-        module.load_state_dict({k[len(part) + 1 :]: v for k, v in tensors.items() if k.startswith(part + ".")})
-    ys = [g_a(x) for x in pictures]
-    zs = [clamp_z(h_a(y.abs() if name == SCALE else y)) for y in ys]
-    seen = [torch.cat([z, torch.ones_like(z[:, :1])], dim=1) for z in zs]
-    first, *others = _real_layers(name, state, h_s)
-    medians = torch.einsum("oiab,i->oab", first.weight.double(), density.medians)
-    with_ones = torch.cat([first.weight, medians[:, None].float()], dim=1)
-    layers = [replace(first, weight=with_ones), *others]
-    scale_units, mean_units = (torch.full((sizes.latents,), 2.0**-bits) for bits in (SIGMA_BITS, MEAN_BITS))
-    output_units = scale_units if name == SCALE else torch.cat([scale_units, mean_units])
-    ones = torch.ones(sizes.hyper_latents + 1)
-    if name != CHEQUERBOARD:
-        chain, _ = _calibrated(layers, seen, ones, SYMBOLS, output_units, OUTPUTS)
-        return chain.to_tensors("h_s")
-    chain, side_units = _calibrated(layers, seen, ones, SYMBOLS, None, SIGNED)
-    near, joined = _context_layers(state)
-    sides, knowns = [_through(layers, x) for x in seen], []
-    for y, side in zip(ys, sides, strict=True):
-        told = _through(joined, torch.cat([torch.zeros_like(side), side], dim=1))
-        mean = told[:, sizes.latents :]
-        even = _even(y)
-        knowns.append(((y - mean).round() + mean) * even)
-    most = torch.stack([known.abs().amax((0, 2, 3)) for known in knowns]).amax(0) * 2**MEAN_BITS * MARGIN
-    finest = (most / CONTEXT.high).clamp_min(1).log2().ceil().clamp_max(16)
-    units = 2**finest / 2**MEAN_BITS
-    contexts = [context_of((known * 2**MEAN_BITS).round(), finest) * units[:, None, None] for known in knowns]
-    near_chain, near_units = _calibrated([near], contexts, units, CONTEXT, None, SIGNED)
-    both = [
-        torch.cat([_through([near], context) * (1 - _even(side)), side], dim=1)
-        for context, side in zip(contexts, sides, strict=True)
-    ]
-    joined_chain, _ = _calibrated(joined, both, torch.cat([near_units, side_units]), SIGNED, output_units, OUTPUTS)
-    return {
-        **chain.to_tensors("h_s"),
-        **near_chain.to_tensors("near"),
-        **joined_chain.to_tensors("joined"),
-        "finest": finest.to(torch.uint8),
-    }
-
-
-def _real_layers(name: str, state: dict[str, Tensor], h_s: str) -> list[RealLayer]:
-    """h_s as it was trained."""
-    places = {CHEQUERBOARD: ("0", "2.0", "4", "6.0", "8")}.get(name, ("0", "2", "4"))
-    layers = []
-    for place, kind in zip(places, H_S[name], strict=True):
-        weight, bias = state[f"{h_s}.{place}.weight"], state[f"{h_s}.{place}.bias"]
-        if kind.shuffle > 1 and name in (SCALE, MEAN):
-            layers.append(upsampling(weight, bias, kind.activation))
-        else:
-            layers.append(RealLayer(weight, bias, kind.activation, kind.shuffle))
-    if name == SCALE:  # ends with ReLU, which the smallest scale makes needless
-        assert layers[-1].activation is Activation.NONE
-    return layers
-
-
-def _context_layers(state: dict[str, Tensor]) -> tuple[RealLayer, list[RealLayer]]:
-    """The chequerboard's 5x5 over known latents, and the three 1x1 behind it."""
-    weight = state["latent_codec.y.context_prediction.weight"]
-    place = torch.arange(weight.shape[2])
-    odd = (place[:, None] + place).remainder(2)  # an even distance is not known yet
-    near = RealLayer(weight * odd, state["latent_codec.y.context_prediction.bias"])
-    names = [f"latent_codec.y.entropy_parameters.{n}" for n in (0, 2, 4)]
-    joined = [
-        RealLayer(state[f"{name}.weight"], state[f"{name}.bias"], kind.activation)
-        for name, kind in zip(names, JOINED, strict=True)
-    ]
-    return near, joined
-
-
-def _through(layers: Sequence[Callable[[Tensor], Tensor]], x: Tensor) -> Tensor:
-    for layer in layers:
-        x = layer(x)
-    return x
-
-
-def _even(x: Tensor) -> Tensor:
-    """1 where row + column is even: [h, w]."""
-    row, column = (torch.arange(n) for n in x.shape[2:])
-    return 1.0 - (row[:, None] + column).remainder(2)
-
-
-def _calibrated(
-    layers: list[RealLayer],
-    inputs: list[Tensor],
-    input_units: Tensor,
-    reach: Reach,
-    output_units: Tensor | None,
-    output_reach: Reach,
-) -> tuple[IntegerChain, Tensor]:
-    """Layers in integers, and the units of the last one's outputs: those given, or what the inputs, real, ask for."""
-    chain, real = [], inputs
-    first_reach, units = reach, input_units
-    for number, layer in enumerate(layers):
-        real = [layer(x) for x in real]
-        is_last = number == len(layers) - 1
-        own = output_reach if is_last else HIDDEN[layer.activation]
-        if is_last and output_units is not None:
-            own_units = output_units
-        else:
-            most = torch.stack([x.abs().amax((0, 2, 3)) for x in real]).amax(0)
-            own_units = most.maximum(LEAST_SHARE * most.max()).clamp_min(1e-6) * MARGIN / own.high
-        try:
-            chain.append(make_exact(layer, units, reach, own_units, own))
-        except ValueError as error:
-            raise ValueError(f"layer {number}: {error}") from None
-        reach, units = own, own_units
-    return IntegerChain(chain, first_reach), units
-
-
 def _code(network: Adapted, x: Tensor) -> tuple[Tensor, Told]:
     """Symbols, and what they are coded with."""
     level = torch.zeros(1, dtype=torch.long)
@@ -284,7 +150,7 @@ def _quality(network: Adapted, coded: Sequence[tuple[Tensor, Told]]) -> float:
     error, count = 0.0, 0
     for symbols, told in coded:
         y_hat = network.restore(symbols, told.mean.float(), torch.zeros(1))
-        noisy = torch.from_numpy(SCALES)[network.spread(told.index)] >= NOISY
+        noisy = torch.tensor(SCALES)[network.spread(told.index)] >= NOISY
         step = torch.randint(0, 2, y_hat.shape, generator=generator) * 2.0 - 1
         moved = network.synthesise(y_hat + step * noisy, condition) - network.synthesise(y_hat, condition)
         error, count = error + moved.square().sum().item(), count + int(noisy.sum())

@@ -82,6 +82,44 @@ class ResidualUp(nn.Module):
         return h + self.upsample(x)
 
 
+class ElicBottleneck(nn.Module):
+    """x -> 1x1 to half the width, ReLU -> 3x3, ReLU -> 1x1 -> + x."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.conv1, self.conv2, self.conv3 = same(width, half, 1), same(half, half), same(half, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.conv3(F.relu(self.conv2(F.relu(self.conv1(x)))))
+        return x + h
+
+
+class ResidualUnit(nn.Module):
+    """The same, with a last ReLU over the sum: of `Attention`."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        layers = (same(width, half, 1), nn.ReLU(), same(half, half), nn.ReLU(), same(half, width, 1))
+        self.conv = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.conv(x))
+
+
+class Attention(nn.Module):
+    """x + a(x) * sigmoid(b(x)), a and b of three units each (Cheng et al., CVPR 2020, simplified)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv_a = nn.Sequential(*(ResidualUnit(width) for _ in range(3)))
+        self.conv_b = nn.Sequential(*(ResidualUnit(width) for _ in range(3)), same(width, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_a(x) * torch.sigmoid(self.conv_b(x))
+
+
 def balle_analysis(width: int, latents: int) -> nn.Sequential:
     """g_a of Balle et al. (2018): [B, 3, H, W] -> [B, latents, H/16, W/16]."""
     w = width
@@ -109,8 +147,26 @@ def cheng_synthesis(width: int) -> nn.Sequential:
     return nn.Sequential(*blocks, ResidualUp(w, w), ResidualBlock(w), shuffled(w, 3))
 
 
+def _bottlenecks(width: int) -> list[nn.Module]:
+    return [ElicBottleneck(width) for _ in range(3)]
+
+
+def elic_analysis(width: int, latents: int) -> nn.Sequential:
+    """g_a of He et al. (CVPR 2022): [B, 3, H, W] -> [B, latents, H/16, W/16]."""
+    w = width
+    half, quarter = [down(3, w), *_bottlenecks(w)], [down(w, w), *_bottlenecks(w), Attention(w)]
+    return nn.Sequential(*half, *quarter, down(w, w), *_bottlenecks(w), down(w, latents), Attention(latents))
+
+
+def elic_synthesis(width: int, latents: int) -> nn.Sequential:
+    """Its g_s."""
+    w = width
+    eighth, quarter = [up(latents, w), *_bottlenecks(w)], [up(w, w), Attention(w), *_bottlenecks(w)]
+    return nn.Sequential(Attention(latents), *eighth, *quarter, up(w, w), *_bottlenecks(w), up(w, 3))
+
+
 def balle_hyper_analysis(latents: int, width: int, leaky: bool) -> nn.Sequential:
-    """h_a of Balle et al. (2018), or with LeakyReLU of Minnen et al. (2018): y -> z."""
+    """h_a of Balle et al. (2018) and He et al. (2022), or with LeakyReLU of Minnen et al. (2018): y -> z."""
     act = nn.LeakyReLU if leaky else nn.ReLU
     return nn.Sequential(same(latents, width), act(), down(width, width), act(), down(width, width))
 

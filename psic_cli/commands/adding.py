@@ -53,9 +53,10 @@ def add(
 ) -> ExitCode:
     """Make a model of a checkpoint of CompressAI's.
 
-    NETWORK is bmshj2018-factorized, bmshj2018-hyperprior, mbt2018-mean or cheng2020-anchor-checkerboard, as CompressAI
-    1.2.8 calls them; CompressAI itself is not needed. What decides a table becomes integers, fitted to the pictures of
-    --calibrate, so that files decode on every machine. No code in a checkpoint is run.
+    NETWORK is bmshj2018-factorized, bmshj2018-hyperprior, mbt2018-mean, cheng2020-anchor-checkerboard,
+    elic2022-official or elic2022-chandelier, as CompressAI 1.2.8 calls them; CompressAI itself is not needed. What
+    decides a table becomes integers, fitted to the pictures of --calibrate, so that files decode on every machine. No
+    code in a checkpoint is run.
 
     Each checkpoint has one quality. Several together are a family, of which -q chooses one: the one with the smallest
     files for the lowest qualities, and so on.

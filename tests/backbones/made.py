@@ -13,11 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from psic_cli.backbones import transforms
-from psic_cli.backbones.architectures import CHEQUERBOARD, FACTORIZED, MEAN, SCALE
+from psic_cli.backbones.architectures import CHANDELIER, CHEQUERBOARD, ELIC, FACTORIZED, GROUPED, MEAN, OFFICIAL, SCALE
 from psic_cli.backbones.convert import PEDESTAL, Converted, convert
 from psic_cli.backbones.transforms import same, shuffled, up
 
 WIDTH, LATENTS = 8, 12
+GROUPS = (2, 4, 3, 3)  # of ELIC's latents
+BEFORE = (24, 16)  # channels inside what sees the groups before; CompressAI has 224 and 128
+BALLE = (transforms.balle_analysis, transforms.balle_synthesis)
 
 
 def photo(height: int = 128, width: int = 192, seed: int = 0) -> Tensor:
@@ -34,6 +37,9 @@ def hyper_synthesis(name: str, width: int = WIDTH, latents: int = LATENTS) -> nn
     if name == MEAN:
         return nn.Sequential(up(w, m), act(), up(m, m * 3 // 2), act(), same(m * 3 // 2, 2 * m))
     v = w * 3 // 2
+    if name in ELIC:
+        last = nn.ConvTranspose2d(v, 2 * w, 3, padding=1) if name == OFFICIAL else same(v, 2 * m)
+        return nn.Sequential(up(w, w), nn.ReLU(), up(w, v), nn.ReLU(), last)
     return nn.Sequential(
         *(same(w, w), act(), shuffled(w, w), act(), same(w, v), act(), shuffled(v, v), act(), same(v, 2 * w))
     )
@@ -44,6 +50,25 @@ def context_model(width: int) -> tuple[nn.Conv2d, nn.Sequential]:
     act, w = nn.LeakyReLU, width
     layers = (same(4 * w, w * 10 // 3, 1), act(), same(w * 10 // 3, w * 8 // 3, 1), act(), same(w * 8 // 3, 2 * w, 1))
     return same(w, 2 * w, 5), nn.Sequential(*layers)
+
+
+def elic_context(name: str) -> dict[str, nn.Module]:
+    """All that ELIC predicts y with, behind h_s, by name."""
+    of_y, parts = "latent_codec.y.", {}  # type: str, dict[str, nn.Module]
+    of_z = 2 * LATENTS if name == CHANDELIER else 2 * WIDTH
+    for number, count in enumerate(GROUPS):
+        part, inputs = f"{of_y}latent_codec.y{number}", (4 if number else 2) * count + of_z
+        seen = sum(GROUPS[:number]) if name == OFFICIAL or number < 2 else GROUPS[0] + GROUPS[number - 1]
+        if seen:
+            a, b = BEFORE
+            layers = same(seen, a, 5), nn.ReLU(), same(a, b, 5), nn.ReLU(), same(b, 2 * count, 5)
+            parts[f"{of_y}channel_context.y{number}"] = nn.Sequential(*layers)
+        parts[f"{part}.context_prediction"] = same(count, 2 * count, 5)
+        ramp = torch.linspace(inputs, 2 * count, 4).floor().int().clamp_min(2 * WIDTH).tolist()
+        first, second = ramp[1:3] if name == OFFICIAL else (2 * LATENTS, 512)
+        layers = same(inputs, first, 1), nn.ReLU(), same(first, second, 1), nn.ReLU(), same(second, 2 * count, 1)
+        parts[f"{part}.entropy_parameters"] = nn.Sequential(*layers)
+    return parts
 
 
 def bottleneck(channels: int) -> dict[str, Tensor]:
@@ -64,14 +89,19 @@ def bottleneck(channels: int) -> dict[str, Tensor]:
 def state_of(name: str, seed: int = 1) -> dict[str, Tensor]:
     """A state dict of CompressAI's network of that name."""
     torch.manual_seed(seed)
-    latents = WIDTH if name == CHEQUERBOARD else LATENTS
+    width, latents = WIDTH, WIDTH if name == CHEQUERBOARD else LATENTS
+    hyper = "latent_codec.hyper." if name in GROUPED else ""
     if name == CHEQUERBOARD:
-        g_a, g_s, hyper = transforms.cheng_analysis(WIDTH), transforms.cheng_synthesis(WIDTH), "latent_codec.hyper."
-        h_a = transforms.cheng_hyper_analysis(WIDTH)
+        g_a, g_s = transforms.cheng_analysis(width), transforms.cheng_synthesis(width)
+        h_a = transforms.cheng_hyper_analysis(width)
     else:
-        g_a, g_s, hyper = transforms.balle_analysis(WIDTH, latents), transforms.balle_synthesis(WIDTH, latents), ""
-        h_a = transforms.balle_hyper_analysis(latents, WIDTH, leaky=name == MEAN)
-    g_a[-1].weight.mul_(60)  # type: ignore[operator]
+        makers = (transforms.elic_analysis, transforms.elic_synthesis) if name in ELIC else BALLE
+        g_a, g_s = (make(width, latents) for make in makers)
+        h_a = transforms.balle_hyper_analysis(latents, width, leaky=name == MEAN)
+    if name in ELIC:
+        g_a[13].weight.mul_(60)  # type: ignore[operator]
+    else:
+        g_a[-1].weight.mul_(60)  # type: ignore[operator]
     parts: dict[str, nn.Module] = {"g_a": g_a, "g_s": g_s}
     if name != FACTORIZED:
         h_s = hyper_synthesis(name)
@@ -82,6 +112,8 @@ def state_of(name: str, seed: int = 1) -> dict[str, Tensor]:
     if name == CHEQUERBOARD:
         near, joined = context_model(WIDTH)
         parts |= {"latent_codec.y.context_prediction": near, "latent_codec.y.entropy_parameters": joined}
+    if name in ELIC:
+        parts |= elic_context(name)
     state = {
         f"{part}.{key}": value.clone() for part, module in parts.items() for key, value in module.state_dict().items()
     }
@@ -100,14 +132,19 @@ def converted(name: str) -> Converted:
 def original(name: str) -> Any:
     """CompressAI's network with the checkpoint's weights."""
     from compressai.models import FactorizedPrior, MeanScaleHyperprior, ScaleHyperprior
-    from compressai.models.sensetime import Cheng2020AnchorCheckerboard
+    from compressai.models.sensetime import Cheng2020AnchorCheckerboard, Elic2022Chandelier, Elic2022Official
 
     network = {
         FACTORIZED: lambda: FactorizedPrior(WIDTH, LATENTS),
         SCALE: lambda: ScaleHyperprior(WIDTH, LATENTS),
         MEAN: lambda: MeanScaleHyperprior(WIDTH, LATENTS),
         CHEQUERBOARD: lambda: Cheng2020AnchorCheckerboard(WIDTH),
+        OFFICIAL: lambda: Elic2022Official(WIDTH, LATENTS, GROUPS),
+        CHANDELIER: lambda: Elic2022Chandelier(WIDTH, LATENTS, GROUPS),
     }[name]().eval()
+    if name in ELIC:
+        smaller = {key.rpartition(".")[2]: part for key, part in elic_context(name).items() if "channel" in key}
+        network.latent_codec["y"].channel_context.update(smaller)
     missing, unexpected = torch.nn.Module.load_state_dict(network, state_of(name), strict=False)
     assert not unexpected
     not_weights = ("reparam", ".mask", "bound", "target", "scale_table", "._")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from psic_cli.backbones import architectures, checkpoint
-from psic_cli.backbones.architectures import CHEQUERBOARD, FACTORIZED, NAMES, SCALE, SOURCE
+from psic_cli.backbones.architectures import CHEQUERBOARD, ELIC, FACTORIZED, GROUPED, NAMES, OFFICIAL, SCALE, SOURCE
 from psic_cli.backbones.convert import convert
 from psic_cli.bitstream.tables import SCALES, TableSet
 from psic_cli.networks import strips
@@ -90,6 +90,30 @@ def test_the_latents_of_a_chequerboard_know_their_neighbours():
     assert torch.equal(network.refine(first, changed, 1).mean, other.mean)
 
 
+@pytest.mark.parametrize("name", ELIC)
+def test_the_latents_of_elic_know_the_groups_before(name):
+    network, x = read(name), made.photo()
+    _, z, symbols, _ = coded(network, x)
+    assert network.steps == 2 * len(made.GROUPS)
+    told = [network.predict(z, LEVEL)]
+    for step in range(1, network.steps):
+        told.append(network.refine(told[-1], symbols, step))
+    even = (torch.arange(8)[:, None] + torch.arange(12)).remainder(2) == 0
+    starts = [sum(made.GROUPS[:group]) for group in range(len(made.GROUPS) + 1)]
+    for group in range(1, len(made.GROUPS)):
+        for changed in range(len(made.GROUPS)):
+            other = symbols.clone()
+            other[:, starts[changed], 3, 4] += 30  # where the second step of a group has it
+            before, step = told[2 * group - 1], 2 * group
+            found, expected = (network.refine(before, known, step) for known in (other, symbols))
+            differs = (found.mean != expected.mean).any(0)
+            assert not differs[:, ~even].any()
+            assert not differs[: starts[group]].any()
+            assert not differs[starts[group + 1] :].any()
+            is_seen = changed < group if name == OFFICIAL else changed in (0, group - 1)
+            assert differs.any() == is_seen
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_large_pictures_are_transformed_in_strips(name, monkeypatch):
     network, x = read(name), made.photo(640, 64)
@@ -150,17 +174,19 @@ def parameters(name, theirs, y):
     """What CompressAI predicts of its own y: scales and means."""
     if name == FACTORIZED:
         return None, theirs.entropy_bottleneck._get_medians().view(1, -1, 1, 1).expand_as(y)
-    if name == CHEQUERBOARD:
+    if name in GROUPED:
         codec, seen = theirs.latent_codec["y"], []
-        side = theirs.latent_codec["hyper"](y)["params"]
+        parts = [codec] if name == CHEQUERBOARD else list(codec.latent_codec.values())
+        for part in parts:
+            gaussian = part.latent_codec["y"]
 
-        def remember(y, params):
-            seen.append(params)
-            return {"likelihoods": {"y": y}, "y_hat": y}
+            def remember(y, params, gaussian=gaussian):
+                seen.append(gaussian._chunk(params))
+                return {"likelihoods": {"y": y}, "y_hat": torch.round(y - seen[-1][1]) + seen[-1][1]}
 
-        codec.latent_codec["y"].forward = remember
-        codec(y, side)
-        return seen[0].chunk(2, 1)
+            gaussian.forward = remember
+        codec(y, theirs.latent_codec["hyper"](y)["params"])
+        return [torch.cat(of_groups, dim=1) for of_groups in zip(*seen, strict=True)]
     z_hat, _ = theirs.entropy_bottleneck(theirs.h_a(y.abs() if name == SCALE else y))
     told = theirs.h_s(z_hat)
     return (told, torch.zeros_like(told)) if name == SCALE else told.chunk(2, 1)

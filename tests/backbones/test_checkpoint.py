@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from psic_cli.backbones.architectures import CHEQUERBOARD, FACTORIZED, MEAN, NAMES, SCALE
+from psic_cli.backbones.architectures import CHANDELIER, CHEQUERBOARD, FACTORIZED, MEAN, NAMES, OFFICIAL, SCALE
 from psic_cli.backbones.checkpoint import SERIAL, check_name, read_checkpoint
 from psic_cli.errors import ModelError, UsageError
 from tests.backbones import made
@@ -31,7 +31,16 @@ def test_names_of_older_versions_are_understood():
     assert read_checkpoint(made.save_state(old), MEAN).keys() == state.keys()
 
 
-OTHERS = [(MEAN, SCALE), (SCALE, MEAN), (FACTORIZED, MEAN), (MEAN, CHEQUERBOARD), (CHEQUERBOARD, FACTORIZED)]
+OTHERS = [
+    (MEAN, SCALE),
+    (SCALE, MEAN),
+    (FACTORIZED, MEAN),
+    (MEAN, CHEQUERBOARD),
+    (CHEQUERBOARD, FACTORIZED),
+    (OFFICIAL, CHANDELIER),
+    (CHANDELIER, OFFICIAL),
+    (OFFICIAL, CHEQUERBOARD),
+]
 
 
 @pytest.mark.parametrize(("saved", "asked"), OTHERS)
