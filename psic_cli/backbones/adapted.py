@@ -9,8 +9,9 @@ grouped.py has those whose latents know of others. Each has one quality. All ful
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from types import EllipsisType
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from psic_cli.backbones.integers import IntegerChain
 from psic_cli.backbones.transforms import Transform
 from psic_cli.networks.backbone import MEAN_BITS, Integers, rounded
-from psic_cli.networks.cltg import CONDITIONS
+from psic_cli.networks.cltg import CONDITIONS, WITNESS_SIDE, Condition, ConditionalLatentTriggerGenerator
 from psic_cli.networks.integer_layers import exact_float
 from psic_cli.networks.strips import Finish, Rows, as_it_is
 
@@ -33,16 +34,18 @@ class Sizes:
     """What a model's card says of its network.
 
     width: channels inside the transforms. latents: of y. hyper_latents: of z. quality: 0..1, at which the network was
-    trained: what its encoder weighs bits with.
+    trained: what its encoder weighs bits with. largest_side: see cltg.Condition.
     """
 
     width: int
     latents: int
     hyper_latents: int
     quality: float
+    largest_side: int = WITNESS_SIDE
 
     def __post_init__(self) -> None:
-        if not (0 <= self.quality <= 1 and min(self.width, self.latents, self.hyper_latents + 1) > 0):
+        least = min(self.width, self.latents, self.hyper_latents + 1, self.largest_side)
+        if not (0 <= self.quality <= 1 and least > 0):
             raise ValueError("a size of the network is out of range")
 
 
@@ -60,14 +63,19 @@ class Adapted(nn.Module):
 
     Args:
         of_tables: [n_tables], the index in bitstream.tables.SCALES of each table of y.
+
+    Attributes:
+        cltg: what a condition adds behind each layer of the synthesis but the last. None: every condition gives the
+            full version.
     """
 
-    steps = 1
+    steps = levels = 1
     of_tables: Tensor
 
     def __init__(self, sizes: Sizes, g_a: Transform, g_s: Transform, of_tables: Tensor) -> None:
         super().__init__()
         self.sizes, self.g_a, self.g_s = sizes, g_a, g_s
+        self.cltg: ConditionalLatentTriggerGenerator | None = None
         self.register_buffer("of_tables", of_tables.long())
         self.integer_type = torch.float64
 
@@ -92,8 +100,19 @@ class Adapted(nn.Module):
         return torch.full(level.shape, self.sizes.quality, device=level.device)
 
     def condition(self, strength: float, machine: float, short_side: int, level: Tensor) -> Tensor:
-        """None is known: versions differ by their latents alone."""
-        return torch.zeros(1, CONDITIONS, device=level.device)
+        """Zeros where none is known: versions differ by their latents alone."""
+        if self.cltg is None:
+            return torch.zeros(1, CONDITIONS, device=level.device)
+        condition = Condition(strength, machine, short_side, self.sizes.quality)
+        return condition.tensor(self.sizes.largest_side, level.device)
+
+    def card_entry(self) -> dict[str, Any]:
+        """What a model's card says of it."""
+        return asdict(self.sizes)
+
+    def set_largest_side(self, side: int) -> None:
+        """Up to which shorter side a condition depends on it."""
+        self.sizes = replace(self.sizes, largest_side=side)
 
     def scale(self, y: Tensor, level: Tensor) -> Tensor:
         """Steps are 1."""
@@ -159,8 +178,9 @@ class Adapted(nn.Module):
         return symbols + mean.float() / 2**MEAN_BITS
 
     def synthesise(self, y_hat: Rows, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
-        """y_hat -> x_hat [B, 3, H, W], not clamped, whatever the condition."""
-        return self.g_s(y_hat, finish)  # type: ignore[no-any-return]
+        """y_hat -> x_hat [B, 3, H, W], not clamped."""
+        biases = () if self.cltg is None else self.cltg(condition)
+        return self.g_s(y_hat, finish, biases)  # type: ignore[no-any-return]
 
 
 class Factorized(Adapted):

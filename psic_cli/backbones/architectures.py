@@ -17,6 +17,7 @@ from psic_cli.backbones.integers import HIDDEN, OUTPUTS, SYMBOLS, Activation, La
 from psic_cli.backbones.transforms import Transform
 from psic_cli.bitstream.tables import N_SCALES
 from psic_cli.networks.backbone import STRIDE
+from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator
 
 SOURCE = "compressai:"  # before the name of an architecture, in a model's card
 WEIGHTS_VERSION = 2  # of the tensors' names and meaning, bitstream/FORMAT.md section 10; rises with any change of bits
@@ -80,6 +81,15 @@ def seen_by(name: str, groups: list[slice], number: int) -> list[slice]:
     return [before[0], before[-1]] if name == CHANDELIER and number > 1 else before
 
 
+def untrained_cltg(architecture: str, network: Adapted, hidden: int) -> ConditionalLatentTriggerGenerator:
+    """One that fits a network's synthesis, and leaves every version what it was."""
+    layers, sizes = len(network.g_s.layers), network.sizes
+    widths = [sizes.width] * (layers - 1)
+    if architecture.removeprefix(SOURCE) in ELIC:  # whose synthesis begins with attention among latents
+        widths[0] = sizes.latents
+    return ConditionalLatentTriggerGenerator(widths, hidden)
+
+
 def read(architecture: str, network: dict[str, Any], tensors: dict[str, Tensor]) -> Adapted:
     """A network from what its card says and its folder holds, frozen. KeyError, TypeError, RuntimeError or ValueError
     if they do not fit.
@@ -101,6 +111,9 @@ def read(architecture: str, network: dict[str, Any], tensors: dict[str, Tensor])
         made = Factorized(sizes, g_a, g_s, of_tables, mean)
     else:
         made = _with_hyperprior(name, sizes, g_a, g_s, tensors)
+    if "cltg.trunk.0.bias" in tensors:
+        made.cltg = untrained_cltg(architecture, made, len(tensors["cltg.trunk.0.bias"]))
+        _fill(made.cltg, tensors, "cltg")
     made.use_integers(torch.float64)
     return made.eval().requires_grad_(False)
 

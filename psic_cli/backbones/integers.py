@@ -82,8 +82,6 @@ class IntegerLayer(nn.Module):
     Attributes: weight [O, I, K, K], bias [O] and shift [O], whole numbers; they are carried in a float type.
     """
 
-    weight: Tensor
-    bias: Tensor
     shift: Tensor
 
     def __init__(
@@ -91,8 +89,8 @@ class IntegerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.activation, self.shuffle, self.reach = activation, shuffle, reach
-        for name, value in (("weight", weight), ("bias", bias), ("shift", shift)):
-            self.register_buffer(name, value.double())
+        self.weight, self.bias = (nn.Parameter(value.double(), requires_grad=False) for value in (weight, bias))
+        self.register_buffer("shift", shift.double())
         phases, margin = shuffle**2, weight.shape[2] // 2
         self._margin = margin
         places = list(itertools.product(range(weight.shape[2]), repeat=2))

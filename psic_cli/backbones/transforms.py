@@ -4,6 +4,9 @@ their weights fit as they are, but for those of GDN, which come here as what the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -189,10 +192,15 @@ class Transform(nn.Module):
         super().__init__()
         self.layers, self.row_unit, self.view = layers, row_unit, view
 
-    def forward(self, x: Rows, finish: Finish = as_it_is) -> Tensor:
+    def forward(self, x: Rows, finish: Finish = as_it_is, biases: Sequence[Tensor] = ()) -> Tensor:
+        """biases: what is added behind each layer but the last, [B, width, 1, 1] each; or none."""
         unit, columns = self.row_unit, x.shape[3] // self.row_unit
-        return in_strips(self._computed, x, row_unit=unit, cell_columns=columns, halo=self.view, finish=finish)
 
-    def _computed(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return self.layers(x.float())  # type: ignore[no-any-return]
+        def computed(x: Tensor) -> Tensor:
+            with torch.autocast(x.device.type, enabled=False):
+                h = x.float()
+                for layer, bias in zip_longest(self.layers, biases):
+                    h = layer(h) if bias is None else layer(h) + bias
+                return h
+
+        return in_strips(computed, x, row_unit=unit, cell_columns=columns, halo=self.view, finish=finish)

@@ -12,7 +12,7 @@ import typer
 
 from psic_cli import zoo
 from psic_cli.bitstream.header import Header
-from psic_cli.commands import options
+from psic_cli.commands import adding, options
 from psic_cli.errors import InputError, OutputError, UsageError
 from psic_cli.shell import streams
 from psic_cli.shell.exit_codes import ExitCode
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 CONFIG_FILE, CHECKPOINT_FILE = "config.toml", "checkpoint.pt"
 CHANGES_FILE = "changes.toml"  # what options changed in the configuration
 # Written by the export itself: a card that said otherwise would not fit its weights.
-_OWN_KEYS = frozenset({"name", "architecture", "weights_version", "sha256", "parameters", "network"})
+_OWN_KEYS = frozenset(
+    {"name", "architecture", "weights_version", "sha256", "parameters", "network", "family", "made_of"}
+)
 
 
 def train(
@@ -35,6 +37,14 @@ def train(
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder of a new run.")] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run in this folder.")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone",
+            metavar="MODEL",
+            help="Train conditions for this model of another codec's, or the one in this folder; the rest stays.",
+        ),
     ] = None,
     vlp: Annotated[
         list[str] | None,
@@ -67,6 +77,9 @@ def train(
     checkpoint and the log. Ctrl-C saves a checkpoint and ends with exit code 130. torchrun -m psic_cli train ... trains
     on several GPUs.
 
+    --backbone takes a model that psic models add has made, and trains the conditions alone: its protected and its
+    machine version; files and full versions stay what they are.
+
     With --export the model folder (card.json and weights.safetensors) is written once training is finished, or at once
     with --as-is. Put it into the folder that $PSIC_MODELS names to use it.
     """
@@ -76,6 +89,8 @@ def train(
         raise UsageError("-o DIR belongs to a new run, and a new run needs it", "psic train CONFIG -o DIR")
     if as_is and (resume is None or export is None):
         raise UsageError("--as-is needs --resume DIR and --export FOLDER")
+    if backbone is not None and config is None:
+        raise UsageError("--backbone belongs to a new run", "psic train CONFIG --backbone MODEL -o DIR")
     if export is None and (name is not None or card is not None):
         raise UsageError("--name and --card need --export FOLDER")
     extra = {} if card is None else _read_card(card)
@@ -96,6 +111,9 @@ def train(
         settings = load_config(source, changes) if resume is not None and changes.exists() else load_config(source)
         if vlp:
             settings = replace(settings, conditions=replace(settings.conditions, vlps=vlp))
+        if backbone is not None:
+            settings = replace(settings, start_from=str(_backbone(backbone).path.resolve()))
+        _check_start(settings)
         if export is not None:
             _check_name(name or settings.name)
         place = zoo.choose_device(device.value)
@@ -103,13 +121,42 @@ def train(
             _begin(source, folder, settings)
         elif as_is and not (folder / CHECKPOINT_FILE).exists():
             raise InputError(f"{name_of(folder)} has no checkpoint to export")
-        if vlp and distributed.is_first():  # a resumed run must not fall back on other models
-            text = f"[conditions]\nvlps = {json.dumps(vlp)}\n"
-            streams.write_file(changes, text.encode(), overwrite=True)
+        if (vlp or backbone) and distributed.is_first():  # a resumed run must not fall back on other models
+            streams.write_file(changes, _changes(settings).encode(), overwrite=True)
         run = _as_it_is(settings, folder, place) if as_is else _train(settings, folder, place)
         if export is not None and distributed.is_first():
             _export(run, export, name or settings.name, extra)
     return ExitCode.OK
+
+
+def _backbone(name: str) -> zoo.Card:
+    """A model that was added, by its name or folder. ModelError or UsageError if it is none."""
+    card = zoo.read_card(Path(name)) if (Path(name) / zoo.CARD_FILE).exists() else zoo.find_card(name)
+    if not _is_added(card):
+        raise UsageError(
+            f"{name} is no model of another codec's", "start_from in the configuration goes on with psic's own"
+        )
+    if card.path != Path(name) and len(zoo.family_of(card)) > 1:
+        raise UsageError(f"{name} is a family of models", "name the folder of one: psic models says where they are")
+    return card
+
+
+def _is_added(card: zoo.Card) -> bool:
+    return str(card.data.get("architecture", "")).startswith(adding.SOURCE)
+
+
+def _check_start(settings: TrainingConfig) -> None:
+    """ModelError if there is no model to start from, InputError if nothing of it would be trained."""
+    if settings.start_from and _is_added(zoo.read_card(Path(settings.start_from))) and not settings.conditions.steps:
+        raise InputError(
+            "nothing would be trained: of another codec's network the conditions alone are", "[conditions] steps"
+        )
+
+
+def _changes(settings: TrainingConfig) -> str:
+    """What options may change, as TOML."""
+    vlps = json.dumps(settings.conditions.vlps)
+    return f"start_from = {json.dumps(settings.start_from)}\n[conditions]\nvlps = {vlps}\n"
 
 
 def _check_name(name: str) -> None:
@@ -161,14 +208,19 @@ def _as_it_is(settings: TrainingConfig, folder: Path, device: str) -> Run:
 
 
 def _export(run: Run, folder: Path, name: str, extra: dict[str, Any]) -> None:
-    from psic_cli.training.export import export
+    from psic_cli.backbones.adapted import Adapted
+    from psic_cli.training.export import export, export_steered
 
     if "conditions" not in run.finished:
         terminal.warn(
             "the conditions are not trained to their end: the machine version may be no better than the full one"
         )
-    facts = {"licence": run.config.licence, "finished_stages": run.finished}
-    export(run.network.eval(), run.rate, folder, name, {**facts, **extra})
+    if isinstance(run.network, Adapted):  # whose licence is not the configuration's
+        assert run.start is not None
+        export_steered(run.network.eval(), run.start, folder, name, {"finished_stages": run.finished, **extra})
+    else:
+        facts = {"licence": run.config.licence, "finished_stages": run.finished}
+        export(run.network.eval(), run.rate, folder, name, {**facts, **extra})
     terminal.say(f"{name_of(folder / zoo.CARD_FILE)}  {zoo.read_card(folder).weights_hash.hex()}")
 
 

@@ -12,13 +12,14 @@ rounding that lets gradients through.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from psic_cli.bitstream.header import quality_level
 from psic_cli.networks.backbone import MEAN_BITS, STRIDE, Integers, rounded
-from psic_cli.networks.cltg import Condition
+from psic_cli.networks.cltg import Condition, ConditionalLatentTriggerGenerator
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS, ContextModel, gathered, scatter, step_of_each, turns
 from psic_cli.networks.entropy_model import (
@@ -151,6 +152,23 @@ class PsicNetwork(nn.Module):
     @property
     def hyper_latents(self) -> int:
         return self.config.hyper_latents
+
+    @property
+    def cltg(self) -> ConditionalLatentTriggerGenerator:
+        return self.g_s.cltg
+
+    @property
+    def levels(self) -> int:
+        """Of quality."""
+        return self.config.levels
+
+    def card_entry(self) -> dict[str, Any]:
+        """What a model's card says of it."""
+        return self.config.to_dict()
+
+    def set_largest_side(self, side: int) -> None:
+        """Up to which shorter side a condition depends on it."""
+        self.config = replace(self.config, largest_side=side)
 
     def level(self, quality: int, short_side: int) -> int:
         """The level that a quality 1..100 means for a picture whose shorter side has so many pixels."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,6 +45,8 @@ class ConditionsStage:
 
     def __init__(self, run: Run) -> None:
         self.run, self.config, self.network = run, run.config.conditions, run.network
+        self.cltg = self.network.cltg
+        assert self.cltg is not None
         self.surrogates = Surrogates(self.config.vlps, run.device)
         self.judges = Surrogates(self.config.judges, run.device)
         seed = run.config.seed + 1000 * distributed.rank()
@@ -55,7 +56,7 @@ class ConditionsStage:
         self.budgets = {name: Budgets(BANDS, self.config.budget_weight, pace=0.02) for name in self.limits}
         self._read_pictures(seed)
         self.network.eval().requires_grad_(False)
-        self.network.g_s.cltg.requires_grad_(True)
+        self.cltg.requires_grad_(True)
 
     def _read_pictures(self, seed: int) -> None:
         data, device = self.run.config.data, self.run.device
@@ -68,7 +69,7 @@ class ConditionsStage:
         pixels = self.config.batch * PICTURE_PIXELS
         self.source = ScaleSource(pictures, sides, pixels, seed, device, data.workers, TONED, OBLONG)
         largest = max(sides) if self.config.scale_condition else min(sides)
-        self.network.config = replace(self.network.config, largest_side=largest)
+        self.network.set_largest_side(largest)
         self.held_out = {
             side: ScaleSource(pictures, [side], count * side**2, 0, device).next_batch().x
             for (side, count), pictures in zip(JUDGED.items(), (held_out, large[1]), strict=True)
@@ -79,21 +80,21 @@ class ConditionsStage:
         """All conditions start where the network has them."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return [{"params": list(self.network.g_s.cltg.parameters())}]
+        return [{"params": list(self.cltg.parameters())}]
 
     @torch.no_grad()
     def latents(self, x: Tensor, level: Tensor) -> Tensor:
         """What a decoder has of pictures [B, 3, H, W] in files at levels [B]: y_hat."""
         network = self.network
         with self.run.arithmetic():
-            y, z = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE), network.config.quality(level))
+            y, z = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE), network.quality(level))
         symbols, prediction = network.code(network.scale(y.float(), level), clamp_z(z.float()), level)
         return network.restore(symbols, prediction.mean, level)
 
     def decode(self, y_hat: Tensor, size: Sequence[int], level: Tensor, strength: Tensor, machine: Tensor) -> Tensor:
         """Latents of pictures of a size -> float32 [B, 3, H, W], not clamped. level, strength, machine: [B]."""
         scale = math.log2(min(size) / WITNESS_SIDE) if self.config.scale_condition else 0.0
-        quality = self.network.config.quality(level)
+        quality = self.network.quality(level)
         condition = torch.stack([strength, machine, torch.full_like(strength, scale), quality], dim=1)
         with self.run.arithmetic():
             return self.network.synthesise(y_hat, condition).float()[..., : size[0], : size[1]]
@@ -132,8 +133,8 @@ class ConditionsStage:
         """Quality levels, strengths, in half of all cases the whole, and preferences for machines: [count] each."""
         drawn, other = torch.rand(2, count, device=self.run.device)
         if name == "machine":
-            return (self.network.config.levels * drawn**MACHINE_LEVELS).long(), 0 * other, 0 * other + 1
-        return (self.network.config.levels * drawn).long(), (2 - 2 * other).clamp_max(1), 0 * other
+            return (self.network.levels * drawn**MACHINE_LEVELS).long(), 0 * other, 0 * other + 1
+        return (self.network.levels * drawn).long(), (2 - 2 * other).clamp_max(1), 0 * other
 
     def _captions(self, models: Sequence[Any], originals: list[Tensor], numbers: list[int]) -> list[Tensor]:
         """For each model what the pictures show: one of their captions, or the likeliest class."""
@@ -151,7 +152,7 @@ class ConditionsStage:
             return combine_at(x_hat, [aim, excess.clamp_min(0).mean()])[0]
         if self.config.objective == "fixed":
             return aim + self.config.budget_weight * cost.mean()
-        band = self.network.config.band(level, BANDS)
+        band = level * BANDS // self.network.levels
         weighed = aim + (budgets.weight(band) * cost).mean()
         budgets.update(excess, band)
         return weighed
@@ -165,7 +166,7 @@ class ConditionsStage:
         versions = {"full": (0.0, 0.0), "protected": (1.0, 0.0), "half": (0.5, 0.0), "machine": (0.0, 1.0)}
         for side, x in self.held_out.items():
             at = "" if side == min(JUDGED) else f"_at_{side}"
-            for number in VALIDATION_LEVELS:
+            for number in sorted({min(level, self.network.levels - 1) for level in VALIDATION_LEVELS}):
                 level = torch.full((len(x),), number, device=x.device)
                 y_hat = self.latents(x, level)
                 for name, asked in versions.items():

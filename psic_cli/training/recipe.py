@@ -34,7 +34,7 @@ def train(config: TrainingConfig, folder: Path, device: str = "cpu") -> Run:
     try:
         run = Run(config, folder, device)
         state = run.load() if run.checkpoint.exists() else {}
-        left = [kind for kind in STAGES if kind.name not in run.finished and getattr(config, kind.name).steps]
+        left = [kind for kind in STAGES if kind.name not in run.finished and getattr(run.config, kind.name).steps]
         if not left:
             log.info("nothing is left to train: a new run goes on from what this one exports (start_from)")
         for kind in left:

@@ -5,6 +5,7 @@ runs/NAME/config.toml  checkpoint.pt  log.jsonl
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -14,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from psic_cli import zoo
-from psic_cli.errors import UsageError
+from psic_cli.backbones import architectures
+from psic_cli.backbones.adapted import Adapted, Sizes
+from psic_cli.errors import InputError, ModelError
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.entropy_model import FrozenScaling, LatentScaling
+from psic_cli.networks.integer_layers import exact_type
 from psic_cli.networks.network import REAL_PARTS, PsicNetwork
 from psic_cli.shell import streams
 from psic_cli.training import distributed
@@ -29,22 +34,56 @@ log = logging.getLogger("psic.training")
 
 
 class Run:
-    """Network, rate model, arithmetic and place of one run; knows how to save and load itself."""
+    """Network, rate model, arithmetic and place of one run; knows how to save and load itself.
+
+    Attributes:
+        network: a PsicNetwork, or an Adapted of backbones/, whose CLTG alone is trained.
+        rate: a RateModel, or of an Adapted an empty module: its bits are settled.
+        start: the model that the run goes on from.
+    """
+
+    network: Any
+    rate: Any
 
     def __init__(self, config: TrainingConfig, folder: Path, device: str) -> None:
         self.folder, self.device = folder, device
         self.precision = zoo.choose_precision("auto", device)
         for path in (self.checkpoint, self.partial, self.log_file):
             streams.refuse_key(path)
-        trained = _trained(Path(config.start_from)) if config.start_from else None
-        self.config = config if trained is None else replace(config, network=trained.config)
-        config = self.config
-        torch.manual_seed(config.seed)
-        self.network = PsicNetwork(config.network).to(device).to(memory_format=torch.channels_last)
-        self.rate = RateModel(config.network).to(device)
+        self.start = zoo.read_card(Path(config.start_from)) if config.start_from else None
+        trained = zoo.load_card(self.start).network if self.start is not None else None
+        self.config = config
         self.finished: list[str] = []  # stages
+        torch.manual_seed(config.seed)
+        if isinstance(trained, Adapted):
+            self._steer(trained)
+        else:
+            self._make(trained)  # type: ignore[arg-type]  # there is no third kind
+
+    def _make(self, trained: PsicNetwork | None) -> None:
+        """A network of psic's own, new or as it was exported."""
+        if trained is not None:
+            self.config = replace(self.config, network=trained.config)
+        network = PsicNetwork(self.config.network)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.rate = RateModel(self.config.network).to(self.device)
         if trained is not None:
             self._start_from(trained)
+
+    def _steer(self, backbone: Adapted) -> None:
+        """A network of others with a CLTG, which is all that is trained of it."""
+        assert self.start is not None
+        if not self.config.conditions.steps:
+            raise InputError("nothing would be trained: of another codec's network the conditions alone are")
+        none = replace(self.config.compression, steps=0)
+        self.config = replace(self.config, compression=none, rounding=none)
+        network = copy.deepcopy(backbone)
+        if network.cltg is None:
+            hidden, architecture = self.config.network.cltg_hidden, str(self.start.data["architecture"])
+            network.cltg = architectures.untrained_cltg(architecture, network, hidden)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.network.use_integers(exact_type(self.device))
+        self.rate = nn.Module()
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """By torch.compile, where the configuration wants it and this machine has what it needs."""
@@ -107,7 +146,8 @@ class Run:
             "network": self.network.state_dict(),
             "rate": self.rate.state_dict(),
             "finished": self.finished,
-            "network_config": self.network.config.to_dict(),
+            "network_config": self.network.card_entry(),
+            "start": None if self.start is None else self.start.sha256,
             "processes": processes,  # what differs between them
             "progress": progress,
         }
@@ -120,7 +160,13 @@ class Run:
         averaged: take the moving average of the weights where there is one, as for an export.
         """
         state: dict[str, Any] = torch.load(self.checkpoint, map_location=self.device, weights_only=False)
-        self.network.config = NetworkConfig(**state["network_config"])
+        if isinstance(self.network, Adapted):
+            assert self.start is not None
+            if state["start"] != self.start.sha256:
+                raise ModelError(f"{self.start.path} holds other weights than those that this run began with")
+            self.network.sizes = Sizes(**state["network_config"])
+        else:
+            self.network.config = NetworkConfig(**state["network_config"])
         self.network.load_state_dict(state["network"])
         self.rate.load_state_dict(state["rate"])
         self.finished = state["finished"]
@@ -135,14 +181,6 @@ class Run:
         if distributed.is_first():
             with open(self.log_file, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
-
-
-def _trained(folder: Path) -> PsicNetwork:
-    """An exported model to go on with. UsageError if it is of another architecture."""
-    network = zoo.load_card(zoo.read_card(folder)).network
-    if not isinstance(network, PsicNetwork):
-        raise UsageError(f"{folder} is a network of another kind than psic-base, and training does not go on with it")
-    return network
 
 
 def _first_line(error: Exception) -> str:

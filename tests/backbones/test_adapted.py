@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from psic_cli.backbones import architectures, checkpoint
-from psic_cli.backbones.architectures import CHEQUERBOARD, ELIC, FACTORIZED, GROUPED, NAMES, OFFICIAL, SCALE, SOURCE
+from psic_cli.backbones.architectures import (
+    CHEQUERBOARD,
+    ELIC,
+    FACTORIZED,
+    GROUPED,
+    MEAN,
+    NAMES,
+    OFFICIAL,
+    SCALE,
+    SOURCE,
+)
 from psic_cli.backbones.convert import convert
 from psic_cli.bitstream.tables import SCALES, TableSet
 from psic_cli.networks import strips
@@ -201,3 +211,11 @@ def test_checkpoints_that_compressai_saves_are_read(name, tmp_path):
     again = convert(name, state, [made.photo()])
     assert again.network == made.converted(name).network
     assert all(torch.equal(value, made.converted(name).tensors[key]) for key, value in again.tensors.items())
+
+
+def test_integer_weights_count_as_parameters():
+    w, m = made.WIDTH, made.LATENTS
+    layers = 36 * (w + 1) * m, 36 * m * (m * 3 // 2), 9 * (m * 3 // 2) * 2 * m  # two grown ones, ones beside z
+    of_h_s = [p for name, p in read(MEAN).named_parameters() if name.startswith("h_s.") and p.ndim == 4]
+    assert [p.numel() for p in of_h_s] == list(layers)
+    assert not any(p.requires_grad for p in of_h_s)

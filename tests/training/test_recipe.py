@@ -52,7 +52,7 @@ def train_with_stop(config: TrainingConfig, folder: Path, stage: Any, stop_in: i
 
 
 def check_same(one: Run, other: Run) -> None:
-    assert one.network.config == other.network.config
+    assert one.network.card_entry() == other.network.card_entry()
     for part in ("network", "rate"):
         states = [getattr(run, part).state_dict() for run in (one, other)]
         assert states[0].keys() == states[1].keys()
