@@ -6,9 +6,11 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from psic_cli.errors import PsicError, UsageError
@@ -24,9 +26,14 @@ def check_address(address: str) -> None:
         raise UsageError(f'"{address}" is no address of a Ray cluster', "--ray takes local, auto or ray://HOST:PORT")
 
 
+def _found(address: str) -> str:
+    """What `auto` stands for, if that is known."""
+    return os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+
+
 def _knock(address: str) -> None:
     """OSError if nobody listens where the cluster should be: Ray itself asks for many minutes."""
-    where = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    where = _found(address)
     place = urlsplit(where if "://" in where else f"ray://{where}")
     if place.hostname and place.port:
         socket.create_connection((place.hostname, place.port), timeout=_PATIENCE_S).close()
@@ -40,14 +47,15 @@ def connected(address: str) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that psic runs
+    if address == "local":
+        os.environ.setdefault("RAY_worker_niceness", "0")  # as quick as psic is without Ray
     import ray
     import ray.data
 
     with _quiet():
         try:
             _knock(address)
-            local = {"include_dashboard": False} if address == "local" else {}
-            ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
+            _start(address)
         except PsicError:
             raise
         except Exception as error:  # of gRPC, of sockets, of versions that differ: each its own
@@ -62,6 +70,31 @@ def connected(address: str) -> Iterator[None]:
             raise _translated(error) from error
         finally:
             ray.shutdown()
+
+
+def _start(address: str) -> None:
+    """ray.init, which takes SIGTERM for itself, and has workers look into the current folder first for every import."""
+    import ray
+    from ray.job_config import JobConfig
+
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    if not _found(address).startswith("ray://"):  # there the current folder is of another machine
+        options["job_config"] = JobConfig()
+        options["job_config"]._py_driver_sys_path = _NoFolders()
+    ends = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
+    except SystemExit:
+        raise SystemExit(128 + signal.SIGTERM) from None  # as __main__ has it
+    finally:
+        signal.signal(signal.SIGTERM, ends)
+
+
+class _NoFolders(list[str]):
+    """What ray.init extends by the current folder: a torch.py among somebody's pictures is not torch."""
+
+    def extend(self, folders: Iterable[str]) -> None:
+        """Not at all."""
 
 
 @contextlib.contextmanager

@@ -35,6 +35,11 @@ class Entry:
     digest: bytes | None = None
     published: bool = False
 
+    @property
+    def is_appearing(self) -> bool:
+        """Whether its file may be half written."""
+        return self.digest is not None and not self.published
+
 
 class Ledger:
     """The actor. Entries are forgotten when their row has been reported: it remembers what is being worked on."""
@@ -51,6 +56,10 @@ class Ledger:
     def secret(self) -> Secret | None:
         """What `keep` was given."""
         return self._secret
+
+    def begun(self, indexes: list[int]) -> bool:
+        """Whether a worker has come to one of these before, and died since."""
+        return any(index in self._entries for index in indexes)
 
     def begin(self, index: int) -> Entry:
         """A worker comes to a picture."""
@@ -76,18 +85,10 @@ class Ledger:
         for index in indexes:
             self._entries.pop(index, None)
 
-    def stop(self) -> tuple[int, list[tuple[int, bytes]]]:
-        """Let nothing more appear. Gives how many files may be appearing right now, and the outcomes of those that are
-        there.
-        """
+    def stop(self) -> list[tuple[int, Entry]]:
+        """Let nothing more appear. Gives what is settled; files that are not published may be appearing right now."""
         self._stopped = True
-        settled = [(index, entry) for index, entry in self._entries.items() if entry.outcome is not None]
-        appearing = sum(entry.digest is not None and not entry.published for _, entry in settled)
-        return appearing, [
-            (index, entry.outcome)
-            for index, entry in settled
-            if entry.outcome is not None and (entry.published or entry.digest is None)
-        ]
+        return [(index, entry) for index, entry in self._entries.items() if entry.outcome is not None]
 
 
 def start(secret: bytes | None) -> Any:

@@ -7,11 +7,11 @@ credentials pass here: the file systems find them in their environment.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -147,48 +147,54 @@ class Place:
             if not overwrite:
                 raise OutputError(f"{shown} exists", "use --force to replace it, or -o to name another folder")
 
-    def write(self, name: str, data: bytes, *, overwrite: bool, like: Path | None) -> None:
+    def write(self, name: str, data: bytes, *, overwrite: bool, like: Path | None, token: str) -> None:
         """A file, whole or not at all. OutputError says which and why not.
 
-        Without `overwrite` no local file is ever replaced; a store is asked just before. like: as in
+        Without `overwrite` no local file is ever replaced; a store is asked just before. like, token: as in
         `streams.write_file`.
         """
         if self.is_local:
             path = Path(self.path(name))
             streams.make_folder(path.parent)
-            streams.write_file(path, data, overwrite=overwrite, like=like)
+            streams.write_file(path, data, overwrite=overwrite, like=like, token=token)
             return
         self.check(name, overwrite=overwrite)
         self._patiently(
-            lambda: self._put(self.path(name), data),
+            lambda: self._put(self.path(name), data, self._unfinished(name, token)),
             lambda reason: OutputError(f"cannot write {name_of(self.shown(name))}: {reason}"),
         )
 
-    def _put(self, path: str, data: bytes) -> None:
-        is_store = _OBJECT_STORES.fullmatch(urlsplit(self.uri).scheme) is not None
-        folder = path.rpartition("/")[0]
-        temporary = path if is_store else f"{folder}/.psic-{secrets.token_hex(8)}.tmp"
-        if not is_store:
-            self.system.create_dir(folder)
+    def remove_unfinished(self, name: str, token: str, *, overwrite: bool) -> None:
+        """Remove what a process that was killed in `write` has left, if anything: the arguments are those it had."""
+        if self.is_local:
+            streams.remove_unfinished(Path(self.path(name)), token, overwrite=overwrite)
+        elif self._unfinished(name, token) != self.path(name):
+            with contextlib.suppress(Exception):  # mostly it is not there
+                self.system.delete_file(self._unfinished(name, token))
+
+    def _unfinished(self, name: str, token: str) -> str:
+        """The path of a file until it is finished."""
+        path = self.path(name)
+        if _OBJECT_STORES.fullmatch(urlsplit(self.uri).scheme):
+            return path
+        return f"{path.rpartition('/')[0]}/{streams.unfinished_name(token)}"
+
+    def _put(self, path: str, data: bytes, temporary: str) -> None:
         try:
+            if temporary != path:
+                self.system.create_dir(path.rpartition("/")[0])
             with self.system.open_output_stream(temporary) as file:
                 file.write(data)
             if self.system.get_file_info(temporary).size != len(data):
                 raise OSError("it did not arrive whole")
-            if not is_store:
+            if temporary != path:
                 self.system.move(temporary, path)
         except BaseException:
-            self._remove_part(temporary, len(data))
+            with contextlib.suppress(Exception):  # out of reach, which is why it is broken
+                found = self.system.get_file_info(temporary)
+                if found.type is arrow.FileType.File and (temporary != path or found.size != len(data)):
+                    self.system.delete_file(temporary)
             raise
-
-    def _remove_part(self, path: str, size: int) -> None:
-        """What a broken connection has left of a file, if anything."""
-        try:
-            found = self.system.get_file_info(path)
-            if found.type is arrow.FileType.File and found.size != size:
-                self.system.delete_file(path)
-        except Exception:  # out of reach, which is why it is broken
-            return
 
     def _info(self, name: str) -> arrow.FileInfo:
         return self._patiently(

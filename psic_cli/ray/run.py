@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,11 +23,11 @@ from psic_cli.ray import ledger as ledgers
 from psic_cli.ray.cluster import connected
 from psic_cli.ray.listing import Item, items
 from psic_cli.ray.places import Place
-from psic_cli.ray.worker import Worker
+from psic_cli.ray.worker import Worker, remove_unfinished
 from psic_cli.shell.batch import Rules
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.outcome import Outcome, Totals, record, say
-from psic_cli.shell.report import Record, open_report
+from psic_cli.shell.report import open_report
 from psic_cli.shell.streams import STANDARD_STREAM, Streams
 from psic_cli.shell.terminal import terminal
 from psic_cli.shell.worklist import Kind, Worklist
@@ -72,18 +74,34 @@ def run(
             ledger = ledgers.start(None if secret is None else secret())
             arguments = {
                 "ledger": ledger,
+                "run": secrets.token_hex(8),
                 "job": job,
                 "threads": threads or 1,
                 "force": rules.force,
                 "skip_existing": rules.skip_existing,
                 "version": __version__,
             }
-            for outcome in _outcomes(blocks, arguments, ledger, count, write):
-                write(record(outcome))
+            reported = bytearray(count)
+
+            def take(index: int, outcome: Outcome) -> None:
+                if reported[index]:  # Ray did it again
+                    return
+                with _uninterrupted():  # what is in the report, and what is known to be there
+                    write(record(outcome))
+                    reported[index] = 1
                 totals.add(outcome)
                 say(outcome, is_batch=True)
                 tell(outcome)
                 advance()
+
+            try:
+                _work(blocks, arguments, take)
+            except (KeyboardInterrupt, SystemExit):
+                with contextlib.suppress(Exception):
+                    for index, outcome in _last(arguments):
+                        if not reported[index]:
+                            write(record(outcome))
+                raise
     return totals.summarise(time.monotonic() - started)
 
 
@@ -99,10 +117,8 @@ def _blocks(found: Iterator[Item]) -> Iterator[pa.Table]:
         yield pa.table({"item": pa.array(rows, pa.binary())})
 
 
-def _outcomes(
-    blocks: list[pa.Table], arguments: dict[str, Any], ledger: Any, count: int, write: Callable[[Record], None]
-) -> Iterator[Outcome]:
-    """One for each picture, as they are finished. After Ctrl-C the rows of all files that are there are written."""
+def _work(blocks: list[pa.Table], arguments: dict[str, Any], take: Callable[[int, Outcome], None]) -> None:
+    """Hand on the outcomes as they are finished."""
     import ray
 
     dataset = ray.data.from_blocks(blocks).map_batches(
@@ -112,32 +128,50 @@ def _outcomes(
         **pool(len(blocks), arguments["job"], arguments["threads"]),
     )
     blocks.clear()  # Ray has them
-    seen = bytearray(count)
-    try:
-        for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-            indexes = [int(index) for index in batch["index"]]
-            for index, packed in zip(indexes, batch["outcome"], strict=True):
-                if not seen[index]:  # whatever Ray does again
-                    seen[index] = 1
-                    yield pickle.loads(packed)
-            ledger.forget.remote(indexes)
-    except (KeyboardInterrupt, SystemExit):
-        with contextlib.suppress(Exception):
-            for index, packed in _last(ledger):
-                if not seen[index]:
-                    write(record(pickle.loads(packed)))
-        raise
+    for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
+        indexes = [int(index) for index in batch["index"]]
+        for index, packed in zip(indexes, batch["outcome"], strict=True):
+            take(index, pickle.loads(packed))
+        arguments["ledger"].forget.remote(indexes)
 
 
-def _last(ledger: Any) -> list[tuple[int, bytes]]:
+def _last(arguments: dict[str, Any]) -> Iterator[tuple[int, Outcome]]:
+    """Let no further file appear. Gives what is settled and not forgotten yet, once files that are just being written
+    are there, or will not be: what is left of those is removed.
+    """
     import ray
 
     end = time.monotonic() + _LAST_WORDS_S
     while True:
-        appearing, settled = ray.get(ledger.stop.remote(), timeout=_LAST_WORDS_S)
-        if not appearing or time.monotonic() > end:
-            return list(settled)
+        entries = ray.get(arguments["ledger"].stop.remote(), timeout=_LAST_WORDS_S)
+        if time.monotonic() > end or not any(entry.is_appearing for _, entry in entries):
+            break
         time.sleep(0.1)
+    for index, entry in entries:
+        outcome = pickle.loads(entry.outcome)
+        if entry.is_appearing:  # its worker has died, or waits for a store
+            item = outcome.task
+            remove_unfinished(arguments["run"], item, entry.attempts, overwrite=arguments["force"])
+            if not item.target.is_local or item.target.digest(item.target_name) != entry.digest:
+                continue
+        yield index, outcome
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C, and signals that ask for an end, wait until this is over."""
+    waiting: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: waiting.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])
 
 
 def pool(blocks: int | None, job: Any, threads: int) -> dict[str, Any]:

@@ -24,16 +24,16 @@ _AT_ONCE = 2  # pictures: one is read or written while the network computes anot
 class Worker:
     """Does the items of a batch and gives back their outcomes, both pickled.
 
-    ledger: handle of the `Ledger`. force, skip_existing: what becomes of files that are there. version: of the psic
-    that sends the work.
+    ledger: handle of the `Ledger`. run: names this run's unfinished files. force, skip_existing: what becomes of files
+    that are there. version: of the psic that sends the work.
     """
 
     def __init__(
-        self, ledger: Any, job: Job, threads: int, force: bool = False, skip_existing: bool = False, version: str = ""
+        self, ledger: Any, run: str, job: Job, threads: int, force: bool, skip_existing: bool, version: str
     ) -> None:
         import ray
 
-        self._ray, self._ledger, self._job = ray, ledger, job
+        self._ray, self._ledger, self._run, self._job = ray, ledger, run, job
         self._force, self._skip_existing = force, skip_existing
         self._network = threading.Lock()
         self._pool = ThreadPoolExecutor(_AT_ONCE)
@@ -57,11 +57,15 @@ class Worker:
         if self._trouble is not None:
             raise self._trouble
         items = [pickle.loads(item) for item in batch["item"]]
-        outcomes = list(self._pool.map(self._settle, items))
-        return {"index": np.array([item.index for item in items]), "outcome": np.array(outcomes, dtype=object)}
+        indexes = [item.index for item in items]
+        # Whatever killed a worker is found by itself, so that no other picture is blamed for it.
+        alone = self._ray.get(self._ledger.begun.remote(indexes))
+        outcomes = list((map if alone else self._pool.map)(self._settle, items))
+        return {"index": np.array(indexes), "outcome": np.array(outcomes, dtype=object)}
 
     def _settle(self, item: Item) -> bytes:
         entry = self._ray.get(self._ledger.begin.remote(item.index))
+        remove_unfinished(self._run, item, entry.attempts - 1, overwrite=self._force)
         if entry.outcome is not None:  # by a worker that has died since
             with attempting(Outcome(item)):
                 if entry.digest is None or entry.digest == item.target.digest(item.target_name):
@@ -71,13 +75,13 @@ class Worker:
             if entry.attempts > _MOST_ATTEMPTS:
                 message = f"{item.source_name}: {_MOST_ATTEMPTS} workers died while they worked on it"
                 raise InputError(message, "is there memory enough for it?")
-            self._attempt(item, outcome)
+            self._attempt(item, outcome, unfinished_token(self._run, item, entry.attempts))
         packed = _pack(outcome)
         if outcome.error is not None or outcome.skipped:
             self._ray.get(self._ledger.settle.remote(item.index, packed, None))
         return packed
 
-    def _attempt(self, item: Item, outcome: Outcome) -> None:
+    def _attempt(self, item: Item, outcome: Outcome, token: str) -> None:
         if item.problem is not None:
             raise item.problem
         if self._skip_existing and item.target.is_there(item.target_name):
@@ -93,8 +97,19 @@ class Worker:
         if not self._ray.get(self._ledger.settle.remote(item.index, draft, digest)):
             raise InputError(f"{item.source_name}: stopped")
         like = item.local_source
-        item.target.write(item.target_name, outcome.data, overwrite=self._force, like=like)
+        item.target.write(item.target_name, outcome.data, overwrite=self._force, like=like, token=token)
         self._ledger.published.remote(item.index)
+
+
+def unfinished_token(run: str, item: Item, attempt: int) -> str:
+    """What an attempt calls its unfinished file, unlike any other attempt of any run."""
+    return f"{run}-{item.index}-{attempt}"
+
+
+def remove_unfinished(run: str, item: Item, attempts: int, *, overwrite: bool) -> None:
+    """Remove what the first `attempts` at an item have left, as workers that are killed cannot."""
+    for attempt in range(1, attempts + 1):
+        item.target.remove_unfinished(item.target_name, unfinished_token(run, item, attempt), overwrite=overwrite)
 
 
 def _pack(outcome: Outcome) -> bytes:

@@ -168,6 +168,7 @@ def write_file(
     overwrite: bool,
     like: Path | None = None,
     published: Callable[[], None] = lambda: None,
+    token: str | None = None,
 ) -> None:
     """Write a file whole or not at all; devices and pipes are written through. `OutputError` says which file and why
     not.
@@ -175,7 +176,8 @@ def write_file(
     Without `overwrite` an existing file is kept even if it appears at the last moment. With it a symbolic link stays a
     link and a replaced file keeps its permissions. like: the file that this one is made from: it gives the modification
     time, and who could not read it cannot read this one. published: called once the file is there, and never for one
-    that `abandon_unfinished` was in time for.
+    that `abandon_unfinished` was in time for. token: names the file while it is unfinished, for `remove_unfinished`;
+    None: by chance.
     """
     check_destination(path, overwrite=overwrite)
     try:
@@ -183,14 +185,20 @@ def write_file(
             _write_through(path, data)
             published()
         else:
-            place = Path(os.path.realpath(path)) if overwrite else path
-            _write_whole(place, data, overwrite, access.of_file(like), published)
+            place, temporary = _places(path, token or secrets.token_hex(8), overwrite)
+            _write_whole(place, temporary, data, overwrite, access.of_file(like), published)
     except FileExistsError:
         raise _exists(path) from None
     except BrokenPipeError:
         raise ReaderGone from None
     except OSError as error:
         raise OutputError(f"cannot write {name_of(path)}: {reason(error)}") from error
+
+
+def remove_unfinished(path: Path, token: str, *, overwrite: bool) -> None:
+    """Remove what a process that was killed in `write_file` has left, if anything: the arguments are those it had."""
+    with contextlib.suppress(OSError):
+        os.unlink(_places(path, token, overwrite)[1])
 
 
 def reason(error: BaseException) -> str:
@@ -223,10 +231,25 @@ def abandon_unfinished() -> None:
         _unfinished.clear()
 
 
+def _places(path: Path, token: str, overwrite: bool) -> tuple[Path, str]:
+    """Where the file comes to lie, and where until it is finished."""
+    place = Path(os.path.realpath(path)) if overwrite else path
+    return place, str(place.parent / unfinished_name(token))
+
+
+def unfinished_name(token: str) -> str:
+    """What a file is called until it is finished."""
+    return f".psic-{token}.tmp"
+
+
 def _write_whole(
-    path: Path, data: bytes, overwrite: bool, source: os.stat_result | None, published: Callable[[], None]
+    path: Path,
+    temporary: str,
+    data: bytes,
+    overwrite: bool,
+    source: os.stat_result | None,
+    published: Callable[[], None],
 ) -> None:
-    temporary = str(path.parent / f".psic-{secrets.token_hex(8)}.tmp")
     with _publishing:
         if _stopped:
             raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """A real Ray cluster of two workers on loopback, and an S3 server whose network and disk tests can spoil."""
 
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import folder, key, photo, png  # noqa: F401 (fixtures)
-from tests.cli.run import ROOT
+from tests.cli.run import ROOT, Result, child_environment, command, psic_process
 
 MODELS = Path(__file__).parents[1] / "vectors" / "models"
 BUCKET = "album"
@@ -32,8 +33,16 @@ class Store:
 
     def __init__(self) -> None:
         self.port = free_port()
+        self.environment = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
         self.refuse = lambda method, path: None
         self.start()
+        self.system().create_dir(BUCKET)
 
     def start(self) -> None:
         from moto.server import ThreadedMotoServer
@@ -59,7 +68,14 @@ class Store:
     def system(self):
         from pyarrow import fs
 
-        return fs.FileSystem.from_uri(f"s3://{BUCKET}")[0]  # which reads AWS_ENDPOINT_URL, unlike S3FileSystem()
+        return fs.S3FileSystem(
+            access_key="testing",
+            secret_key="testing",
+            region="us-east-1",
+            endpoint_override=f"127.0.0.1:{self.port}",
+            scheme="http",
+            allow_bucket_creation=True,
+        )
 
     def read(self, path: str) -> bytes:
         with self.system().open_input_file(f"{BUCKET}/{path}") as file:
@@ -77,42 +93,23 @@ class Store:
         return {info.path.removeprefix(f"{BUCKET}/{below}/") for info in found if info.type is fs.FileType.File}
 
 
-@pytest.fixture(scope="module")
-def environment():
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
-@pytest.fixture(scope="module")
-def store(environment):
-    """Before the cluster, whose workers find it in their environment."""
+@pytest.fixture(scope="session")
+def store():
     for name in ("ray", "pyarrow", "moto"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"needs {name}")
     made = Store()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{made.port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    for name, value in settings.items():
-        environment.setenv(name, value)
-    import boto3
-
-    boto3.client("s3").create_bucket(Bucket=BUCKET)
     yield made
     made.stop()
 
 
 class Cluster:
-    """`ray start` in a folder of its own, with a token of its own."""
+    """`ray start` in a folder of its own, with a token of its own; `environment` leads to it."""
 
-    def __init__(self, place: Path, environment: pytest.MonkeyPatch) -> None:
+    def __init__(self, place: Path, environment: dict[str, str]) -> None:
         self.folder, self.mark = place, secrets.token_hex(32)
         port, self.client_port = free_port(), free_port()
-        settings = {
+        self.environment = environment | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.mark,
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -122,8 +119,6 @@ class Cluster:
             "OMP_NUM_THREADS": "1",
             "PSIC_MODELS": str(MODELS),
         }
-        for name, value in settings.items():
-            environment.setenv(name, value)
         options = {
             "--node-ip-address": "127.0.0.1",
             "--port": port,
@@ -139,43 +134,62 @@ class Cluster:
         self._log = place / "start.log"
         with self._log.open("wb") as log:
             ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", *words]
-            self._process = subprocess.Popen(ray, stdout=log, stderr=log, start_new_session=True)
+            environment = os.environ | self.environment
+            self._process = subprocess.Popen(ray, stdout=log, stderr=log, start_new_session=True, env=environment)
         end = time.monotonic() + 300
         while "Ray runtime started" not in self._log.read_text("utf-8"):
             assert self._process.poll() is None, self._log.read_text("utf-8")
             assert time.monotonic() < end, self._log.read_text("utf-8")
             time.sleep(0.2)
 
-    def workers(self) -> list[int]:
-        """Process ids of the actors that hold a model."""
+    def psic(self, *arguments: str | Path, **environment: str) -> Result:
+        """A command line of a user of the cluster, in the current folder."""
+        return psic_process(*arguments, stdin=None, cwd=None, **(self.environment | environment))
+
+    def start_psic(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
+        """The same, to be interrupted: as in a terminal, where Ctrl-C goes to all that it has started."""
+        words, environment = command(*arguments), child_environment(**self.environment)
+        return subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
+        )
+
+    def processes(self, title: str = "") -> list[int]:
+        """Those of the cluster, and of clusters that its users have started, whose command line has this in it."""
         found = []
         for process in Path("/proc").iterdir():
             try:
-                ours = self.mark.encode() in (process / "environ").read_bytes()
-                if ours and (process / "cmdline").read_bytes().startswith(b"ray::MapWorker"):
+                ours = self.mark.encode() in (process / "environ").read_bytes() and int(process.name) != os.getpid()
+                if ours and title.encode() in (process / "cmdline").read_bytes():
                     found.append(int(process.name))
             except (OSError, ValueError):
                 continue
         return found
 
+    def workers(self) -> list[int]:
+        """Process ids of the actors that hold a model."""
+        return self.processes("ray::MapWorker")
+
+    def stored(self) -> bytes:
+        """All that the object store has in memory, freed objects too. Nobody sees it by a name, the raylet has it."""
+        (raylet,) = self.processes("/raylet/raylet")
+        opened = Path(f"/proc/{raylet}/fd").iterdir()
+        return b"".join(Path(file).read_bytes() for file in opened if "plasma" in os.readlink(file))
+
     def stop(self) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            for process in Path("/proc").iterdir():
-                try:
-                    if process.name != str(os.getpid()) and self.mark.encode() in (process / "environ").read_bytes():
-                        os.kill(int(process.name), number)
-                except (OSError, ValueError):
-                    continue
+            for process in self.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, number)
             time.sleep(1)
         self._process.wait()
 
 
-@pytest.fixture(scope="module")
-def cluster(store, environment):
+@pytest.fixture(scope="session")
+def cluster(store):
     if not Path("/proc/self/environ").exists():
         pytest.skip("finds the cluster's processes in /proc")
     place = Path(tempfile.mkdtemp(prefix="ray"))  # short: names of sockets are
-    made = Cluster(place, environment)
+    made = Cluster(place, store.environment)
     yield made
     made.stop()
     shutil.rmtree(place, ignore_errors=True)

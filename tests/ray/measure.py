@@ -5,6 +5,7 @@ python -m tests.ray.measure growth COUNT    memory of the workers while they enc
 python -m tests.ray.measure items COUNT     memory of the driver, with a job that copies tiny files
 """
 
+import os
 import sys
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from psic_cli.shell.terminal import terminal
 from psic_cli.shell.worklist import Kind
 from tests.cli.conftest import picture_bytes
 from tests.cli.run import psic_process
+from tests.ray.jobs import Copying
 
 KIND = Kind(*("copy", "pictures", "a copy", frozenset({".png"}), ".copy"), file_suffixes=frozenset())
 ENCODE = ("encode", "--open", "--effort", "0", "--quiet")
@@ -26,19 +28,6 @@ ENCODE = ("encode", "--open", "--effort", "0", "--quiet")
 
 def say(text: str) -> None:
     sys.stderr.write(text + "\n")
-
-
-class Copying:
-    """A stand-in for a job: everything around the codec, and no codec."""
-
-    device = "cpu"
-
-    def load(self) -> None:
-        """Nothing."""
-
-    def work(self, source: bytes, outcome: Any, secret: Any, turn: Any, advance: Any = None) -> None:
-        """The output is the input."""
-        outcome.data, outcome.width, outcome.height, outcome.coded_bytes = source, 1, 1, len(source)
 
 
 def resident_mb(process: str) -> float:
@@ -70,7 +59,8 @@ def rate(album: Path) -> None:
             with tempfile.TemporaryDirectory() as out:
                 before = time.monotonic()
                 report = Path(out, "rows.jsonl")
-                done = psic_process(*ENCODE, *words, album, "-o", f"{out}/made/", "--report", report)
+                words = (*ENCODE, *words, album, "-o", f"{out}/made/", "--report", report)
+                done = psic_process(*words, OMP_NUM_THREADS=str(os.cpu_count()))  # as a user without it has
                 seconds = time.monotonic() - before
                 times = sorted(path.stat().st_ctime for path in Path(out, "made").rglob("*.psic"))
             steady = (len(times) - 1) / (times[-1] - times[0])

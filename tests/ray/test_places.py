@@ -108,11 +108,11 @@ def test_a_store_that_stays_away_is_given_up_after_most_of_a_minute(waits):
 
 def test_a_store_keeps_what_is_there_and_keys_even_with_force(waits):
     place = Place.named("memory://album")
-    place.write("x/a.psic", b"one", overwrite=False, like=None)
+    place.write("x/a.psic", b"one", overwrite=False, like=None, token="x")
     with pytest.raises(OutputError, match="exists"):
-        place.write("x/a.psic", b"two", overwrite=False, like=None)
-    place.write("x/a.psic", b"two", overwrite=True, like=None)
+        place.write("x/a.psic", b"two", overwrite=False, like=None, token="x")
+    place.write("x/a.psic", b"two", overwrite=True, like=None, token="x")
     assert place.read("x/a.psic") == b"two"
-    place.write("key", b"psic key 1\n" + bytes(36), overwrite=False, like=None)
+    place.write("key", b"psic key 1\n" + bytes(36), overwrite=False, like=None, token="x")
     with pytest.raises(OutputError, match="is a key file"):
-        place.write("key", b"x", overwrite=True, like=None)
+        place.write("key", b"x", overwrite=True, like=None, token="x")

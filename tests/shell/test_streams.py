@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 
 from psic_cli.errors import InputError, OutputError
 from psic_cli.shell import streams
-from psic_cli.shell.streams import ReaderGone, check_destination, make_folder, read_file, write_file
+from psic_cli.shell.streams import ReaderGone, check_destination, make_folder, read_file, remove_unfinished, write_file
+from tests.cli.run import child_environment
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX file systems")
 
@@ -155,3 +158,21 @@ def test_a_reader_that_left_is_not_an_error(tmp_path):
     with pytest.raises(ReaderGone):
         write_file(pipe, b"x" * 10**7, overwrite=False)
     reader.join(timeout=10)
+
+
+@posix
+def test_what_a_killed_writer_has_left_is_removed_by_its_token_and_nothing_else_is(tmp_path):
+    dying = (
+        "import os, sys; from pathlib import Path; from psic_cli.shell import streams;"
+        "streams._sync = lambda descriptor: os.kill(os.getpid(), 9);"
+        "streams.write_file(Path(sys.argv[1]), bytes(100), overwrite=True, token=sys.argv[2])"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "x"
+    target.symlink_to("elsewhere/x")
+    for token in ("1", "2"):
+        subprocess.run([sys.executable, "-c", dying, target, token], env=child_environment())
+    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {".psic-1.tmp", ".psic-2.tmp"}
+    remove_unfinished(target, "1", overwrite=True)
+    remove_unfinished(target, "3", overwrite=True)
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == [".psic-2.tmp"]
