@@ -62,7 +62,6 @@ def connected(address: str) -> Iterator[None]:
             message = f"the Ray cluster {address} cannot be reached: {_first_line(error)}"
             raise UsageError(message, "is it running? ray status says so; local starts one here") from error
         try:
-            ray.data.DataContext.get_current().enable_progress_bars = False
             yield
         except PsicError:
             raise

@@ -119,8 +119,20 @@ def _blocks(found: Iterator[Item]) -> Iterator[pa.Table]:
 
 def _work(blocks: list[pa.Table], arguments: dict[str, Any], take: Callable[[int, Outcome], None]) -> None:
     """Hand on the outcomes as they are finished."""
+    for batch in _batches(blocks, arguments) if not _is_client() else _batches_for_client(blocks, arguments):
+        for index, packed in batch:
+            take(index, pickle.loads(packed))
+        arguments["ledger"].forget.remote([index for index, _ in batch])
+
+
+Batch = list[tuple[int, bytes]]  # indexes of items, and their outcomes, pickled
+
+
+def _batches(blocks: list[pa.Table], arguments: dict[str, Any]) -> Iterator[Batch]:
+    """Ray Data at work: what workers give back."""
     import ray
 
+    ray.data.DataContext.get_current().enable_progress_bars = False
     dataset = ray.data.from_blocks(blocks).map_batches(
         Worker,
         batch_size=None,
@@ -129,10 +141,38 @@ def _work(blocks: list[pa.Table], arguments: dict[str, Any], take: Callable[[int
     )
     blocks.clear()  # Ray has them
     for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-        indexes = [int(index) for index in batch["index"]]
-        for index, packed in zip(indexes, batch["outcome"], strict=True):
-            take(index, pickle.loads(packed))
-        arguments["ledger"].forget.remote(indexes)
+        yield list(zip(map(int, batch["index"]), map(bytes, batch["outcome"]), strict=True))
+
+
+def _is_client() -> bool:
+    from ray.util.client import ray as client
+
+    return bool(client.is_connected())
+
+
+def _batches_for_client(blocks: list[pa.Table], arguments: dict[str, Any]) -> Iterator[Batch]:
+    """The same for a client of a cluster, ray://: Ray Data works in processes of the cluster alone, so an actor calls
+    it.
+    """
+    import ray
+
+    conductor = ray.remote(Conductor).options(num_cpus=0).remote(blocks, arguments)
+    blocks.clear()
+    while (batch := ray.get(conductor.next.remote())) is not None:
+        yield batch
+
+
+class Conductor:
+    """The actor."""
+
+    def __init__(self, blocks: list[pa.Table], arguments: dict[str, Any]) -> None:
+        import ray.data  # noqa: F401 (which _batches needs)
+
+        self._batches = _batches(blocks, arguments)
+
+    def next(self) -> Batch | None:
+        """What _batches gives next; None: that was all."""
+        return next(self._batches, None)
 
 
 def _last(arguments: dict[str, Any]) -> Iterator[tuple[int, Outcome]]:

@@ -169,6 +169,13 @@ class Cluster:
         """Process ids of the actors that hold a model."""
         return self.processes("ray::MapWorker")
 
+    def client_address(self) -> str:
+        """For ray://, which does not listen on loopback, whatever `ray start` was told."""
+        (server,) = self.processes("--mode=proxy")
+        words = Path(f"/proc/{server}/cmdline").read_bytes().decode().split("\0")
+        (host,) = (word.partition("=")[2] for word in words if word.startswith("--host="))
+        return f"ray://{host}:{self.client_port}"
+
     def stored(self) -> bytes:
         """All that the object store has in memory, freed objects too. Nobody sees it by a name, the raylet has it."""
         (raylet,) = self.processes("/raylet/raylet")

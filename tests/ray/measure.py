@@ -51,20 +51,65 @@ def workers() -> list[str]:
     return found
 
 
+class Watch:
+    """How many files are there, and the processor seconds that all descendants of this process have used until then."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._seconds, self._over = folder, dict[str, float](), threading.Event()
+        self.seen: list[tuple[float, int, float]] = []  # time, files, processor seconds
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.5):
+            made = sum(1 for _ in self._folder.rglob("*.psic"))
+            self._seconds |= dict(_descendants())  # those that are gone keep what they have used
+            self.seen.append((time.monotonic(), made, sum(self._seconds.values())))
+
+    def steady(self) -> tuple[float, float]:
+        """Pictures a second, and processor seconds a picture, from the first picture to the last."""
+        last = max(made for _, made, _ in self.seen)
+        first = next(seen for seen in self.seen if seen[1] > 0)
+        final = next(seen for seen in self.seen if seen[1] == last)
+        count = final[1] - first[1]
+        return count / (final[0] - first[0]), (final[2] - first[2]) / count
+
+
+def _descendants() -> list[tuple[str, float]]:
+    """Numbers of processes that this one has started, and those these have started, with their processor seconds."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (process / "stat").read_text("utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        found[process.name] = (fields[1], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
+    ours = {str(os.getpid())}
+    while more := {name for name, (parent, _) in found.items() if parent in ours} - ours:
+        ours |= more
+    return [(name, found[name][1]) for name in ours - {str(os.getpid())}]
+
+
 def rate(album: Path) -> None:
-    """By turns, twice: another program on the machine then slows down both."""
+    """By turns, twice: another program on the machine then slows down both. Processor seconds it changes less."""
     count = len(list(album.iterdir()))
     for _ in range(2):
         for name, words in (("-j 2", ("-r", "-j", "2")), ("--ray local", ("--ray", "local"))):
-            with tempfile.TemporaryDirectory() as out:
+            with tempfile.TemporaryDirectory() as out, Watch(Path(out)) as watch:
                 before = time.monotonic()
-                report = Path(out, "rows.jsonl")
-                words = (*ENCODE, *words, album, "-o", f"{out}/made/", "--report", report)
+                words = (*ENCODE, *words, album, "-o", f"{out}/made/")
                 done = psic_process(*words, OMP_NUM_THREADS=str(os.cpu_count()))  # as a user without it has
                 seconds = time.monotonic() - before
-                times = sorted(path.stat().st_ctime for path in Path(out, "made").rglob("*.psic"))
-            steady = (len(times) - 1) / (times[-1] - times[0])
-            say(f"{name}: exit {done.code}, {count} pictures, {seconds:.0f} s, {steady:.3f} a second")
+            speed, cost = watch.steady()
+            say(f"{name}: exit {done.code}, {count} pictures in {seconds:.0f} s with start and end")
+            say(f"  from the first to the last {speed:.3f} a second, {cost:.2f} processor seconds each")
 
 
 def growth(count: int) -> None:
