@@ -30,7 +30,8 @@ SIDE = 320  # pixels of the shorter side of a thumbnail; pictures up to that are
 PACE = 8.0  # of all steps on the thumbnail together, in radii of what may change
 SHRINK = 0.18  # displacements, after each pass
 SPARED = 0.9  # share of a step that is spared where people see it
-OVERDRAWN_DB = 1.25  # of the limit: what the thumbnail may change for, as rounding and shrinking take back a part of it
+COLOURLESS = 10.0  # how much more readily brightness changes than colour, which people see in eyes, skin and metal
+OVERDRAWN_DB = 1.0  # of the limit: what the thumbnail may change for, as rounding and shrinking take back a part of it
 
 
 @torch.no_grad()
@@ -111,6 +112,8 @@ class _Wanted:
         for _ in range(self._looks):
             shown = (before + change).requires_grad_(True)
             (gradient,) = torch.autograd.grad(self._eyes.likeness(clamp_through(shown), self._step), shown)
+            brightness = gradient.mean(1, keepdim=True)
+            gradient = brightness + (gradient - brightness) / COLOURLESS
             gradient = self._direction * gradient / self._seen
             self._momentum = MOMENTUM * self._momentum + (1 - MOMENTUM) * gradient / _size(gradient)
             change = change - self._pace * self._radius * self._momentum

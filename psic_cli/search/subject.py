@@ -16,7 +16,7 @@ from psic_cli.networks.padded import as_floats
 from psic_cli.networks.strips import Finish, Made, Rows, as_it_is
 from psic_cli.zoo import Model
 
-BAND_CELLS = 2**14  # latents of a channel: four megapixels
+BAND_CELLS = 2**13  # latents of a channel: two megapixels
 HALO = 8  # rows of latents: beyond, nothing of a latent is seen
 
 

@@ -36,6 +36,12 @@ def test_its_shield_costs_about_a_decibel(versions, large):
     assert 0.2 < lost < 1.2
 
 
+def test_its_shield_is_drawn_in_brightness_and_leaves_colours_as_they_are(versions):
+    drawn = versions[Version.PROTECTED].astype(float) - versions[Version.FULL]
+    brightness = drawn.mean(2, keepdims=True)
+    assert np.square(drawn - brightness).mean() < 0.12 * np.square(brightness).mean()
+
+
 def test_it_is_misread_at_half_its_size_too(versions, large, witness):
     def half(rgb: Pixels) -> Pixels:
         return np.array(Image.fromarray(rgb).resize((large.shape[1] // 2, large.shape[0] // 2)))
