@@ -7,7 +7,6 @@ not even in a race; a key is never replaced at all; what is left unfinished is r
 """
 
 import contextlib
-import errno
 import os
 import secrets
 import select
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from psic_cli import keys
 from psic_cli.errors import InputError, OutputError, PsicError
-from psic_cli.shell import access
+from psic_cli.shell import access, durable
 from psic_cli.shell.terminal import name_of
 
 # Larger inputs are mistakes (a device, a film): 200 million pixels of 16-bit RGBA are 1.6 GB.
@@ -261,7 +260,7 @@ def _write_whole(
             access.restrict(file.fileno(), source, access.of_file(path) if overwrite else None)
             file.write(data)
             file.flush()
-            _sync(file.fileno())
+            durable.sync(file.fileno())
         access.keep_time(temporary, source)
         with _publishing:
             if _stopped:
@@ -270,54 +269,14 @@ def _write_whole(
                 refuse_key(path)  # it may have been made while we worked
                 os.replace(temporary, path)
             else:
-                _rename_to_free_name(temporary, path)
+                durable.rename_to_free_name(temporary, path)
             published()
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         with _publishing:
             _unfinished.discard(temporary)
-    _sync_folder(path.parent)
-
-
-def _rename_to_free_name(temporary: str, path: Path) -> None:
-    """Give a finished file its name unless the name is taken (`FileExistsError`), with no moment in between."""
-    if os.name == "nt":
-        os.rename(temporary, path)  # refuses an existing name there
-        return
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL):
-            raise
-        # No hard links here (FAT, some network folders): take the name with an empty file, then put ours in its place.
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-            raise
-
-
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # not every file system can
-            raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut; not every system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    durable.sync_folder(path.parent)
 
 
 def _write_through(path: Path, data: bytes) -> None:

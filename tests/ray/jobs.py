@@ -4,7 +4,7 @@ import os
 import signal
 from typing import Any
 
-from psic_cli.shell import streams
+from psic_cli.shell import durable
 
 DEADLY = b"deadly"
 
@@ -20,5 +20,5 @@ class Copying:
     def work(self, source: bytes, outcome: Any, secret: Any, turn: Any, advance: Any = None) -> None:
         """The output is the input. A deadly one kills the process as soon as half a file is written."""
         if source == DEADLY:
-            streams._sync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
+            durable.sync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
         outcome.data, outcome.width, outcome.height, outcome.coded_bytes = source, 1, 1, len(source)

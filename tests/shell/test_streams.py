@@ -163,8 +163,8 @@ def test_a_reader_that_left_is_not_an_error(tmp_path):
 @posix
 def test_what_a_killed_writer_has_left_is_removed_by_its_token_and_nothing_else_is(tmp_path):
     dying = (
-        "import os, sys; from pathlib import Path; from psic_cli.shell import streams;"
-        "streams._sync = lambda descriptor: os.kill(os.getpid(), 9);"
+        "import os, sys; from pathlib import Path; from psic_cli.shell import durable, streams;"
+        "durable.sync = lambda descriptor: os.kill(os.getpid(), 9);"
         "streams.write_file(Path(sys.argv[1]), bytes(100), overwrite=True, token=sys.argv[2])"
     )
     (tmp_path / "elsewhere").mkdir()
