@@ -55,7 +55,11 @@ def connected(address: str) -> Iterator[None]:
     with _quiet():
         try:
             _knock(address)
-            _start(address)
+            try:
+                _start(address)
+            except ConnectionAbortedError:  # what serves this client there was not up in time: a busy machine
+                ray.shutdown()
+                _start(address)
         except PsicError:
             raise
         except Exception as error:  # of gRPC, of sockets, of versions that differ: each its own

@@ -1,10 +1,13 @@
 """What --ray refuses in one line, without a cluster."""
 
+import contextlib
 import sys
 from pathlib import Path
 
 import pytest
 
+from psic_cli.errors import UsageError
+from psic_cli.ray import cluster
 from psic_cli.shell.exit_codes import ExitCode
 from tests.cli.run import psic
 from tests.ray.conftest import free_port
@@ -37,3 +40,20 @@ def test_a_cluster_out_of_reach_is_one_line_and_leaves_nothing(folder, photo, ke
     assert done.errors[0].startswith(f"psic: error: the Ray cluster {address} cannot be reached")
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in Path().iterdir()) == ["key.bin", "photo.png"]
+
+
+@pytest.mark.parametrize(("failures", "refused"), [(1, ""), (2, "cannot be reached: Initialization failure")])
+def test_a_cluster_that_was_too_busy_to_serve_a_client_is_asked_once_more(monkeypatch, failures, refused):
+    ray, address, asked = pytest.importorskip("ray"), "ray://127.0.0.1:1", []
+
+    def init(address, **options):
+        asked.append(address)
+        if len(asked) <= failures:
+            raise ConnectionAbortedError("Initialization failure from server:\nno channel")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(cluster, "_knock", lambda address: None)
+    with pytest.raises(UsageError, match=refused) if refused else contextlib.nullcontext(), cluster.connected(address):
+        pass
+    assert asked == [address] * 2
