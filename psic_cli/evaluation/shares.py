@@ -1,4 +1,4 @@
-"""Who draws the shield: the encoder's search, CLTG in the decoder, or both. The figures of docs/ablations.md.
+"""Who draws the shield: the encoder's search, CLTG in the decoder, or both. See docs/ablations.md.
 
     python -m psic_cli.evaluation.shares pictures/ --vlp witness:lite0 --vlp witness:lite1
 
