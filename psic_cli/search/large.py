@@ -22,7 +22,7 @@ from psic_cli.networks.padded import Padded, as_floats
 from psic_cli.networks.strips import in_strips
 from psic_cli.search.eyes import Eyes
 from psic_cli.search.shield import LEAST, MOMENTUM, Aim, share_of, symbols_of, weights_of
-from psic_cli.search.subject import Subject, clamp_through
+from psic_cli.search.subject import Subject
 from psic_cli.search.views import resized, shrunk_size
 from psic_cli.vlp.interface import Surrogate
 
@@ -30,7 +30,7 @@ SIDE = 320  # pixels of the shorter side of a thumbnail; pictures up to that are
 PACE = 8.0  # of all steps on the thumbnail together, in radii of what may change
 SHRINK = 0.18  # displacements, after each pass
 SPARED = 0.9  # share of a step that is spared where people see it
-COLOURLESS = 10.0  # how much more readily brightness changes than colour, which people see in eyes, skin and metal
+COLOURLESS = 10.0  # see Eyes; more than in a small picture, as what a thumbnail changes is enlarged
 OVERDRAWN_DB = 1.0  # of the limit: what the thumbnail may change for, as rounding and shrinking take back a part of it
 
 
@@ -100,7 +100,7 @@ class _Wanted:
 
     def __init__(self, original: Tensor, surrogates: Sequence[Surrogate], aim: Aim, radius: Tensor, looks: int) -> None:
         """radius: root mean square that the change may reach. looks: steps in each pass."""
-        self._eyes = Eyes(original, surrogates, aim.at_once, aim.resolution)
+        self._eyes = Eyes(original, surrogates, aim.at_once, aim.resolution, COLOURLESS)
         self._seen = 1 - SPARED + SPARED * weights_of(original)
         self._direction = 1.0 if aim.likeness > 0 else -1.0
         self._radius, self._pace, self._looks = radius, PACE / aim.steps, looks
@@ -111,9 +111,7 @@ class _Wanted:
         """A thumbnail without a shield, and how it has changed -> how it should change: [1, 3, h, w]."""
         for _ in range(self._looks):
             shown = (before + change).requires_grad_(True)
-            (gradient,) = torch.autograd.grad(self._eyes.likeness(clamp_through(shown), self._step), shown)
-            brightness = gradient.mean(1, keepdim=True)
-            gradient = brightness + (gradient - brightness) / COLOURLESS
+            (gradient,) = torch.autograd.grad(self._eyes.likeness(shown, self._step), shown)
             gradient = self._direction * gradient / self._seen
             self._momentum = MOMENTUM * self._momentum + (1 - MOMENTUM) * gradient / _size(gradient)
             change = change - self._pace * self._radius * self._momentum

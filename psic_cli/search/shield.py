@@ -25,7 +25,7 @@ from psic_cli.networks.integer_layers import round_through
 from psic_cli.networks.strips import Made, Rows
 from psic_cli.search.eyes import Eyes
 from psic_cli.search.masking import price, visible
-from psic_cli.search.subject import Subject, bits_of, clamp_through
+from psic_cli.search.subject import Subject, bits_of
 from psic_cli.vlp.interface import Surrogate
 
 MOMENTUM = 0.7
@@ -36,7 +36,8 @@ SEEN = 0.5  # share of the distortion that is weighted by how well people see it
 LEAST = 1e-8  # distortion: a flat picture may have none, of which nothing is a share
 STRICTER, LAXER, TIGHT = 1.15, 0.93, (0.8, 80.0)  # how the weight of the limit follows what exceeds it
 HALVINGS = 5  # of what is not known of how far a weaker shield displaces
-LIKENESS = 3.0  # its weight, where all bits of the latents weigh 1
+LIKENESS = 3.3  # its weight, where all bits of the latents weigh 1
+COLOURLESS = 2.0  # see Eyes
 LEAST_GAIN = 0.2  # of a move, in squared steps of quantisation
 
 
@@ -88,7 +89,8 @@ def move_latents(
         unhurried = sigma.clamp_max(1.0)  # where a step costs bits, few are taken
         weights = weights_of(x)
         bits_before = bits_of(subject.plain, sigma).sum()
-    eyes, limit = Eyes(x, surrogates, aim.at_once, aim.resolution), None
+    colourless = COLOURLESS if aim.likeness > 0 else 1.0  # what is drawn towards the original is no shield to be seen
+    eyes, limit = Eyes(x, surrogates, aim.at_once, aim.resolution, colourless), None
     latents, momentum, tightness = start.clone().requires_grad_(True), torch.zeros_like(start), 4.0
     pace = PACE * start.numel() ** 0.5
     for step in range(aim.steps):
@@ -98,7 +100,7 @@ def move_latents(
         if limit is None:  # nothing has moved yet
             limit = distortion.detach() * 10 ** (aim.limit_db / 10)
         exceeded = distortion / limit
-        loss = aim.likeness * eyes.likeness(clamp_through(x_hat), step)
+        loss = aim.likeness * eyes.likeness(x_hat, step)
         loss = loss + tightness * F.relu(exceeded - 1) + aim.rate * bits_of(symbols, sigma).sum() / bits_before
         (gradient,) = torch.autograd.grad(loss, latents)
         with torch.no_grad():

@@ -156,10 +156,3 @@ def bits_of(symbols: Tensor, sigma: Tensor) -> Tensor:
     outwards = -symbols.abs()
     mass = torch.special.ndtr((outwards + 0.5) / sigma) - torch.special.ndtr((outwards - 0.5) / sigma)
     return -torch.log2(mass.clamp_min(1e-6))
-
-
-def clamp_through(x_hat: Tensor) -> Tensor:
-    """A picture as decoders clamp it, 0..1, with gradients as if they did not: plain clamping would leave none exactly
-    where a shield pushes hardest.
-    """
-    return x_hat + (x_hat.clamp(0, 1) - x_hat).detach()

@@ -62,6 +62,12 @@ def test_a_whole_shield_costs_about_a_decibel(shielded):
     assert 0.3 < psnr(decoded(shielded, Version.FULL)) - psnr(decoded(shielded)) < 1.5
 
 
+def test_a_shield_is_drawn_in_brightness_rather_than_in_colours(shielded):
+    drawn = decoded(shielded).astype(float) - decoded(shielded, Version.FULL)
+    brightness = drawn.mean(2, keepdims=True)
+    assert np.square(drawn - brightness).mean() < 0.11 * np.square(brightness).mean()
+
+
 def test_the_full_version_loses_next_to_nothing_by_the_shield(model, shielded):
     plain = encoded(model, strength=0)
     assert psnr(decoded(shielded, Version.FULL)) > psnr(decoded(plain, Version.FULL)) - 0.15
