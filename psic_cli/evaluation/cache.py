@@ -31,7 +31,10 @@ _SUFFIX = ".psic-result"
 _DIGEST_BYTES = 32
 _PACKAGES = ("torch", "numpy", "pillow", "pillow-jxl-plugin", "timm", "open_clip_torch")
 # What figures come from. Reports and commands may change without making a cache worthless.
-_CODE = ("codec.py", "latents.py", "alpha.py", "bitstream/*.py", "networks/*.py", "search/*.py", "vlp/*.py")
+_CODE = (
+    *("codec.py", "latents.py", "alpha.py"),
+    *("backbones/*.py", "bitstream/*.py", "networks/*.py", "search/*.py", "vlp/*.py"),
+)
 _EVALUATION_CODE = (
     *("attacks", "best_settings", "cache", "coding", "metrics", "ms_ssim", "peers", "rate_distortion", "seeing"),
     "unseen",

@@ -145,7 +145,8 @@ def test_a_model_without_weights_is_never_taken_from_the_cache(tmp_path, tiny_mo
 
 def test_all_that_encoding_computes_with_counts_as_what_figures_come_from():
     about_files = ("errors", "icc", "keys", "packages", "picture", "runtime", "shell", "torch_first", "zoo")
-    loaded = "import sys, psic_cli.codec, psic_cli.vlp.witness; print(*(m for m in sys.modules if 'psic_cli.' in m))"
+    imports = "import sys, psic_cli.codec, psic_cli.vlp.witness, psic_cli.backbones.architectures"
+    loaded = f"{imports}; print(*(m for m in sys.modules if 'psic_cli.' in m))"
     names = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
     counted = {".".join(path.with_suffix("").parts[-2:]) for path in cache.sources()}
     computing = [name.split(".")[1:] for name in names if name.split(".")[1] not in about_files]
