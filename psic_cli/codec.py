@@ -152,7 +152,7 @@ def decode(
     model = zoo.load(header.model, header.weights_hash, device=device, precision=precision)
     latents = read_latents(header, container.sections, model)
     symbols = latents.y if is_protected else latents.y + read_moves(sealed[Section.MOVES], latents)
-    y_hat = model.network.restore(torch.from_numpy(symbols)[None].to(device), latents.mean, latents.level)
+    y_hat = model.network.restore(torch.from_numpy(symbols)[None].to(device), latents, latents.level)
     asked = condition or (header.strength / 100 if is_protected else 0.0, float(version is Version.MACHINE))
     with model.arithmetic():
         levels = model.network.synthesise(y_hat, condition_of(*asked, header, model), as_levels)

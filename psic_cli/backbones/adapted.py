@@ -3,7 +3,8 @@
     Factorized     y alone, a table for each channel
     Hyperprior     z tells a scale of each latent, and a mean where the network has means
 
-grouped.py has those whose latents know of others. Each has one quality. All fulfil networks/backbone.py's protocol.
+grouped.py has those whose latents know of others, variable.py those that have all qualities. All fulfil
+networks/backbone.py's protocol.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from torch import Tensor, nn
 
 from psic_cli.backbones.integers import IntegerChain
 from psic_cli.backbones.transforms import Transform
-from psic_cli.networks.backbone import MEAN_BITS, Integers, rounded
+from psic_cli.networks.backbone import MEAN_BITS, Integers, Prediction, rounded
 from psic_cli.networks.cltg import CONDITIONS, WITNESS_SIDE, Condition, ConditionalLatentTriggerGenerator
 from psic_cli.networks.integer_layers import exact_float
 from psic_cli.networks.strips import Finish, Rows, as_it_is
 
 SIGMA_BITS = 8  # scales come in units of 2^-8
 MEAN_MAX = 2**15 - 1  # sixteenths
+MOST_SPAN = 4.0  # of quality
 Where = tuple[EllipsisType | slice, ...]  # an index of [..., latents, h, w]
 
 
@@ -34,7 +36,8 @@ class Sizes:
     """What a model's card says of its network.
 
     width: channels inside the transforms. latents: of y. hyper_latents: of z. quality: 0..1, at which the network was
-    trained: what its encoder weighs bits with. largest_side: see cltg.Condition.
+    trained: what its encoder weighs bits with; of several levels, that of the middle one. span: from the lowest level
+    to the highest. largest_side: see cltg.Condition.
     """
 
     width: int
@@ -42,10 +45,11 @@ class Sizes:
     hyper_latents: int
     quality: float
     largest_side: int = WITNESS_SIDE
+    span: float = 0.0
 
     def __post_init__(self) -> None:
         least = min(self.width, self.latents, self.hyper_latents + 1, self.largest_side)
-        if not (0 <= self.quality <= 1 and least > 0):
+        if not (0 <= self.quality <= 1 and 0 <= self.span <= MOST_SPAN and least > 0):
             raise ValueError("a size of the network is out of range")
 
 
@@ -59,7 +63,7 @@ class Told:
 
 
 class Adapted(nn.Module):
-    """What all have in common: one quality, y in steps of 1.
+    """What all have in common; but for variable.py's, one quality, and y in steps of 1.
 
     Args:
         of_tables: [n_tables], the index in bitstream.tables.SCALES of each table of y.
@@ -69,7 +73,8 @@ class Adapted(nn.Module):
             full version.
     """
 
-    steps = levels = 1
+    steps: int = 1
+    levels: int = 1
     of_tables: Tensor
 
     def __init__(self, sizes: Sizes, g_a: Transform, g_s: Transform, of_tables: Tensor) -> None:
@@ -103,7 +108,7 @@ class Adapted(nn.Module):
         """Zeros where none is known: versions differ by their latents alone."""
         if self.cltg is None:
             return torch.zeros(1, CONDITIONS, device=level.device)
-        condition = Condition(strength, machine, short_side, self.sizes.quality)
+        condition = Condition(strength, machine, short_side, self.quality(level).item())
         return condition.tensor(self.sizes.largest_side, level.device)
 
     def card_entry(self) -> dict[str, Any]:
@@ -173,9 +178,9 @@ class Adapted(nn.Module):
         """Table indexes of y -> those of their standard deviation in bitstream.tables.SCALES."""
         return self.of_tables[index.long()]
 
-    def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
-        """Symbols and their means, in sixteenths -> y_hat."""
-        return symbols + mean.float() / 2**MEAN_BITS
+    def restore(self, symbols: Tensor, prediction: Prediction, level: Tensor) -> Tensor:
+        """Symbols and what they were coded with -> y_hat."""
+        return symbols + prediction.mean.float() / 2**MEAN_BITS
 
     def synthesise(self, y_hat: Rows, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
         """y_hat -> x_hat [B, 3, H, W], not clamped."""

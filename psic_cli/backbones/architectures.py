@@ -15,22 +15,26 @@ from psic_cli.backbones.adapted import Adapted, Factorized, Hyperprior, Sizes
 from psic_cli.backbones.grouped import CONTEXT, Group, Grouped
 from psic_cli.backbones.integers import HIDDEN, OUTPUTS, SYMBOLS, Activation, LayerKind, read_chain
 from psic_cli.backbones.transforms import Transform
+from psic_cli.backbones.variable import Variable, reach_of
 from psic_cli.bitstream.tables import N_SCALES
 from psic_cli.networks.backbone import STRIDE
 from psic_cli.networks.cltg import ConditionalLatentTriggerGenerator
 
 SOURCE = "compressai:"  # before the name of an architecture, in a model's card
 WEIGHTS_VERSION = 2  # of the tensors' names and meaning, bitstream/FORMAT.md section 10; rises with any change of bits
-FACTORIZED, SCALE, MEAN, CHEQUERBOARD, OFFICIAL, CHANDELIER = NAMES = (
+FACTORIZED, SCALE, MEAN, CHEQUERBOARD, OFFICIAL, CHANDELIER, SCALE_VBR, MEAN_VBR = NAMES = (
     "bmshj2018-factorized",
     "bmshj2018-hyperprior",
     "mbt2018-mean",
     "cheng2020-anchor-checkerboard",
     "elic2022-official",
     "elic2022-chandelier",
+    "bmshj2018-hyperprior-vbr",
+    "mbt2018-mean-vbr",
 )
 ELIC = (OFFICIAL, CHANDELIER)
 GROUPED = (CHEQUERBOARD, *ELIC)
+VARIABLE = {SCALE_VBR: SCALE, MEAN_VBR: MEAN}  # and what each is but for its gains
 # Latents: four 5x5 at half the side each; the residual blocks of cheng_synthesis; the attention of elic_synthesis
 BALLE_VIEW, CHENG_VIEW, ELIC_VIEW = 2, 7, 9
 
@@ -43,6 +47,7 @@ H_S = {
     OFFICIAL: [_RELU_UP, _RELU_UP, LayerKind()],
     CHANDELIER: [_RELU_UP, _RELU_UP, LayerKind()],
 }
+H_S |= {name: H_S[alike] for name, alike in VARIABLE.items()}
 BEFORE = [_RELU, _RELU, LayerKind()]
 JOINED = {CHEQUERBOARD: [_LEAKY, _LEAKY, LayerKind()], OFFICIAL: BEFORE, CHANDELIER: BEFORE}
 SIGNED = HIDDEN[Activation.NONE]  # what those give that `joined` joins
@@ -70,7 +75,7 @@ def hyper_analysis(name: str, sizes: Sizes) -> nn.Sequential:
     """An untrained h_a."""
     if name == CHEQUERBOARD:
         return transforms.cheng_hyper_analysis(sizes.width)
-    return transforms.balle_hyper_analysis(sizes.latents, sizes.width, leaky=name == MEAN)
+    return transforms.balle_hyper_analysis(sizes.latents, sizes.width, leaky=name in (MEAN, MEAN_VBR))
 
 
 def seen_by(name: str, groups: list[slice], number: int) -> list[slice]:
@@ -121,15 +126,19 @@ def read(architecture: str, network: dict[str, Any], tensors: dict[str, Tensor])
 def _with_hyperprior(name: str, sizes: Sizes, g_a: Transform, g_s: Transform, tensors: dict[str, Tensor]) -> Hyperprior:
     h_a = hyper_analysis(name, sizes)
     _fill(h_a, tensors, "h_a")
-    h_s = read_chain(tensors, "h_s", H_S[name], SYMBOLS, SIGNED if name in GROUPED else OUTPUTS)
+    reach = reach_of(tensors["z_steps"]) if name in VARIABLE else SYMBOLS
+    h_s = read_chain(tensors, "h_s", H_S[name], reach, SIGNED if name in GROUPED else OUTPUTS)
     thresholds = tensors["thresholds"]
     if thresholds.shape != (N_SCALES - 1,) or not (thresholds.diff() > 0).all():
         raise ValueError("the thresholds of scales do not rise")
     inputs, outputs = h_s.inputs_and_outputs
-    expected = outputs if name in GROUPED else sizes.latents if name == SCALE else 2 * sizes.latents
+    magnitudes = name in (SCALE, SCALE_VBR)
+    expected = outputs if name in GROUPED else sizes.latents if magnitudes else 2 * sizes.latents
     if (inputs, outputs) != (sizes.hyper_latents + 1, expected):
         raise ValueError("h_s does not fit the number of latents")
-    base = Hyperprior(sizes, g_a, g_s, torch.arange(N_SCALES), h_a, h_s, thresholds, magnitudes=name == SCALE)
+    base = Hyperprior(sizes, g_a, g_s, torch.arange(N_SCALES), h_a, h_s, thresholds, magnitudes)
+    if name in VARIABLE:
+        return Variable(base, tensors["gain"], tensors["z_steps"], tensors["offsets"])
     return _grouped(name, base, outputs, tensors) if name in GROUPED else base
 
 

@@ -13,10 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from psic_cli.backbones.architectures import CHANDELIER, CHEQUERBOARD, FACTORIZED, MEAN, NAMES, OFFICIAL, SCALE
+from psic_cli.backbones.architectures import (
+    CHANDELIER,
+    CHEQUERBOARD,
+    FACTORIZED,
+    MEAN,
+    MEAN_VBR,
+    NAMES,
+    OFFICIAL,
+    SCALE,
+    SCALE_VBR,
+)
 from psic_cli.errors import ModelError, UsageError
 
-SERIAL = ("mbt2018", "cheng2020-anchor", "cheng2020-attn")
+SERIAL = ("mbt2018", "mbt2018-vbr", "cheng2020-anchor", "cheng2020-attn")
 _OLD_PART = re.compile(r"(entropy_bottleneck)\._(matrix|bias|factor|matrices|biases|factors)\.?(\d+)$")
 _NEW_PART = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
 
@@ -78,13 +88,14 @@ def _name(key: str) -> str:
 def _recognised(state: dict[str, Tensor]) -> str | None:
     """The architecture whose tensors these are."""
     if "g_a.0.weight" in state and "g_a.1.beta" in state:
+        is_variable = "Gain" in state
         if "context_prediction.weight" in state:
-            return "mbt2018"
-        if any(key.startswith(("QuantABCD", "Gain")) for key in state):
-            return "a variable-rate network"
+            return "mbt2018-vbr" if is_variable else "mbt2018"
         if "h_s.4.weight" not in state:
             return FACTORIZED
-        return MEAN if len(state["h_s.4.weight"]) == 2 * len(state["g_a.6.weight"]) else SCALE
+        if len(state["h_s.4.weight"]) == 2 * len(state.get("g_a.6.weight", ())):
+            return MEAN_VBR if is_variable else MEAN
+        return SCALE_VBR if is_variable else SCALE
     if "g_a.0.weight" in state and "latent_codec.y.latent_codec.y0.context_prediction.weight" in state:
         last, bias = (state.get(f"latent_codec.hyper.h_s.4.{key}") for key in ("weight", "bias"))
         if last is None or bias is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from torch import Tensor
 
 from psic_cli.backbones import architectures, fitted
 from psic_cli.backbones.adapted import SIGMA_BITS, Adapted, Sizes, Told
-from psic_cli.backbones.architectures import CHEQUERBOARD, ELIC, FACTORIZED, GROUPED
+from psic_cli.backbones.architectures import CHEQUERBOARD, ELIC, FACTORIZED, GROUPED, VARIABLE
 from psic_cli.backbones.density import Density, density_of
+from psic_cli.backbones.gains import ONE_LEVEL, Levels, levels_of
 from psic_cli.bitstream.tables import N_SCALES, SCALES, symbol_tables, tables_from_probabilities, without_tails
 from psic_cli.networks.backbone import LAMBDAS, MEAN_BITS, Z_MAX, clamp_z
 
@@ -47,7 +48,8 @@ def convert(name: str, state: dict[str, Tensor], pictures: Sequence[Tensor]) -> 
 
     KeyError, RuntimeError or ValueError for tensors that do not fit, and for what cannot be made exact.
     """
-    sizes = _sizes(name, state)
+    levels = levels_of(state) if name in VARIABLE else ONE_LEVEL
+    sizes = _sizes(name, state, levels)
     tensors = {**_transform(state, "g_a"), **_transform(state, "g_s")}
     if name == FACTORIZED:
         tensors |= _factorised(density_of(state, "entropy_bottleneck"))
@@ -55,26 +57,31 @@ def convert(name: str, state: dict[str, Tensor], pictures: Sequence[Tensor]) -> 
         hyper = "latent_codec.hyper." if name in GROUPED else ""
         density = density_of(state, f"{hyper}entropy_bottleneck")
         tensors |= _transform(state, f"{hyper}h_a")
-        # What is rounded is z without its medians.
+        # What is rounded is z without its medians, in units of its steps.
         last = max(key for key in tensors if key.startswith("h_a.") and key.endswith(".bias"))
-        tensors[last] = (tensors[last].double() - density.medians).float()
-        tensors |= _z_tables(density) | _y_tables(np.zeros((N_SCALES, COUNTED + 1)))
+        tensors[last] = ((tensors[last].double() - density.medians) * levels.z_units).float()
+        weight = last.replace("bias", "weight")
+        tensors[weight] = tensors[weight] * levels.z_units
+        tensors |= _z_tables(density, levels) | _y_tables(np.zeros((N_SCALES, COUNTED + 1)))
         tensors["thresholds"] = _thresholds()
-        tensors |= fitted.integers(name, state, f"{hyper}h_s", density, tensors, sizes, pictures)
+        tensors |= fitted.integers(name, state, f"{hyper}h_s", density, levels, tensors, sizes, pictures)
+    if name in VARIABLE:
+        tensors |= levels.tensors()
     network = architectures.read(architectures.SOURCE + name, asdict(sizes), tensors)
-    coded = [_code(network, x) for x in pictures]
+    coded = [of_level for x in pictures for of_level in _code(network, x)]
     if name != FACTORIZED:
-        tensors |= _y_tables(sum(_counts(symbols, told.index) for symbols, told in coded))
-    sizes = Sizes(**(asdict(sizes) | {"quality": _quality(network, coded)}))
+        tensors |= _y_tables(sum(_counts(one.symbols, one.told.index) for one in coded))
+    middle = [one for one in coded if one.level.item() == network.levels // 2]
+    sizes = replace(sizes, quality=_quality(network, middle))
     return Converted({key: value.contiguous() for key, value in tensors.items()}, asdict(sizes))
 
 
-def _sizes(name: str, state: dict[str, Tensor]) -> Sizes:
+def _sizes(name: str, state: dict[str, Tensor], levels: Levels) -> Sizes:
     if name == CHEQUERBOARD:
         width = len(state["g_a.6.weight"])
         return Sizes(width, width, width, 0.5)
     width, latents = len(state["g_a.0.weight"]), len(state["g_a.13.weight" if name in ELIC else "g_a.6.weight"])
-    return Sizes(width, latents, 0 if name == FACTORIZED else width, 0.5)
+    return Sizes(width, latents, 0 if name == FACTORIZED else width, 0.5, span=levels.span)
 
 
 def _transform(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -94,9 +101,11 @@ def _tables(prefix: str, tables: Any) -> dict[str, Tensor]:
     return {key: torch.from_numpy(array.copy()) for key, array in tables.to_arrays(prefix).items()}
 
 
-def _z_tables(density: Density) -> dict[str, Tensor]:
-    values = torch.arange(-Z_MAX, Z_MAX + 1) + density.medians[:, None]
-    rows = [without_tails(row, -Z_MAX) for row in density.probabilities(values)]
+def _z_tables(density: Density, levels: Levels) -> dict[str, Tensor]:
+    symbols, rows = torch.arange(-Z_MAX, Z_MAX + 1), []
+    for step in (levels.z_steps / levels.z_units).tolist():
+        values = symbols * step + density.medians[:, None]
+        rows += [without_tails(row, -Z_MAX) for row in density.probabilities(values, step)]
     return _tables("tables.z", tables_from_probabilities(rows))
 
 
@@ -125,11 +134,25 @@ def _thresholds() -> Tensor:
     return torch.from_numpy(np.ceil(np.sqrt(SCALES[:-1] * SCALES[1:]) * 2**SIGMA_BITS)).int()
 
 
-def _code(network: Adapted, x: Tensor) -> tuple[Tensor, Told]:
-    """Symbols, and what they are coded with."""
-    level = torch.zeros(1, dtype=torch.long)
-    y, z = network.analyse(x, network.quality(level))
-    return network.code(y, clamp_z(z), level)
+@dataclass(frozen=True)
+class _Coded:
+    """A picture at a level [1]: its symbols, and what they are coded with."""
+
+    level: Tensor
+    symbols: Tensor
+    told: Told
+
+
+def _code(network: Adapted, x: Tensor) -> list[_Coded]:
+    """At the lowest level, the middle one, the highest, and between them."""
+    found: list[_Coded] = []
+    for number in sorted({k * (network.levels - 1) // 4 for k in (0, 1, 3, 4)} | {network.levels // 2}):
+        level = torch.tensor([number])
+        if not found:
+            y, _ = network.analyse(x, network.quality(level))
+        z = clamp_z(network.side_information(y, network.quality(level)))
+        found.append(_Coded(level, *network.code(network.scale(y, level), z, level)))
+    return found
 
 
 def _counts(symbols: Tensor, index: Tensor) -> np.ndarray:
@@ -139,8 +162,8 @@ def _counts(symbols: Tensor, index: Tensor) -> np.ndarray:
     return counted.view(N_SCALES, COUNTED + 1).double().numpy()  # type: ignore[no-any-return]
 
 
-def _quality(network: Adapted, coded: Sequence[tuple[Tensor, Told]]) -> float:
-    """At which quality, 0..1, a network seems to have been trained: that at which steps of 1 are as large as they
+def _quality(network: Adapted, coded: Sequence[_Coded]) -> float:
+    """At which quality, 0..1, a network seems to have been trained: that at which its steps are as large as they
     should be, by what they cost the picture.
 
     With an error of E for a step, rounding costs E / 12 a latent, and halving it one bit: weight = 6 / (ln 2 * E).
@@ -148,11 +171,12 @@ def _quality(network: Adapted, coded: Sequence[tuple[Tensor, Told]]) -> float:
     generator = torch.Generator().manual_seed(SEED)
     condition = torch.zeros(1, 4)
     error, count = 0.0, 0
-    for symbols, told in coded:
-        y_hat = network.restore(symbols, told.mean.float(), torch.zeros(1))
-        noisy = torch.tensor(SCALES)[network.spread(told.index)] >= NOISY
-        step = torch.randint(0, 2, y_hat.shape, generator=generator) * 2.0 - 1
-        moved = network.synthesise(y_hat + step * noisy, condition) - network.synthesise(y_hat, condition)
+    for one in coded:
+        y_hat = network.restore(one.symbols, one.told, one.level)
+        noisy = torch.tensor(SCALES)[network.spread(one.told.index)] >= NOISY
+        signs = torch.randint(0, 2, y_hat.shape, generator=generator) * 2.0 - 1
+        step = network.unscale(signs * noisy, one.level)
+        moved = network.synthesise(y_hat + step, condition) - network.synthesise(y_hat, condition)
         error, count = error + moved.square().sum().item(), count + int(noisy.sum())
     if not error > 0 or not math.isfinite(error):
         return 0.5

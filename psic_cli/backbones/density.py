@@ -23,9 +23,9 @@ class Density:
     factors: list[Tensor]
     medians: Tensor
 
-    def probabilities(self, values: Tensor) -> npt.NDArray[np.float64]:
-        """Of the unit bins around values [C, n]: [C, n]."""
-        lower, upper = (self._logits(values.double() + step) for step in (-0.5, 0.5))
+    def probabilities(self, values: Tensor, width: float = 1.0) -> npt.NDArray[np.float64]:
+        """Of the bins of a width around values [C, n]: [C, n]."""
+        lower, upper = (self._logits(values.double() + side * width / 2) for side in (-1, 1))
         sign = -torch.sign(lower + upper)  # differences of small numbers keep their digits
         return (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs().numpy()
 

@@ -22,22 +22,25 @@ from psic_cli.backbones.architectures import (
     JOINED,
     OFFICIAL,
     SCALE,
+    SCALE_VBR,
     SIGNED,
     seen_by,
 )
 from psic_cli.backbones.density import Density
+from psic_cli.backbones.gains import Levels
 from psic_cli.backbones.grouped import CONTEXT, context_of, half
 from psic_cli.backbones.integers import (
     HIDDEN,
     OUTPUTS,
-    SYMBOLS,
     IntegerChain,
     LayerKind,
     Reach,
     RealLayer,
+    least_units,
     make_exact,
     upsampling,
 )
+from psic_cli.backbones.variable import reach_of
 from psic_cli.networks.backbone import MEAN_BITS, clamp_z
 
 MARGIN = 1.25  # how much further than on the pictures an activation may reach
@@ -50,6 +53,7 @@ def integers(
     state: dict[str, Tensor],
     h_s: str,
     density: Density,
+    levels: Levels,
     tensors: dict[str, Tensor],
     sizes: Sizes,
     pictures: Sequence[Tensor],
@@ -59,17 +63,24 @@ def integers(
     for module, part in ((g_a.layers, "g_a"), (h_a, "h_a")):
         module.load_state_dict({k[len(part) + 1 :]: v for k, v in tensors.items() if k.startswith(part + ".")})
     ys = [g_a(x) for x in pictures]
-    zs = [clamp_z(h_a(y.abs() if name == SCALE else y)) for y in ys]
+    magnitudes = name in (SCALE, SCALE_VBR)
+    reach = reach_of(levels.z_steps)
+    real_zs = [h_a(y.abs() if magnitudes else y) for y in ys]
+    zs = [
+        (clamp_z(z / step) * step).clamp(reach.low, reach.high)
+        for step in sorted(set(levels.z_steps.tolist()))
+        for z in real_zs
+    ]
     seen = [torch.cat([z, torch.ones_like(z[:, :1])], dim=1) for z in zs]
     first, *others = _hyper_layers(name, state, h_s)
     medians = torch.einsum("oiab,i->oab", first.weight.double(), density.medians)
-    with_ones = torch.cat([first.weight, medians[:, None].float()], dim=1)
+    with_ones = torch.cat([first.weight / levels.z_units, medians[:, None].float()], dim=1)
     layers = [replace(first, weight=with_ones), *others]
     ones = torch.ones(sizes.hyper_latents + 1)
     if name not in GROUPED:
-        units = _output_units(sizes.latents)[: sizes.latents if name == SCALE else None]
-        return _calibrated(layers, seen, ones, SYMBOLS, units, OUTPUTS)[0].to_tensors("h_s")
-    chain, side_units = _calibrated(layers, seen, ones, SYMBOLS, None, SIGNED)
+        units = _output_units(sizes.latents)[: sizes.latents if magnitudes else None]
+        return _calibrated(layers, seen, ones, reach, units, OUTPUTS)[0].to_tensors("h_s")
+    chain, side_units = _calibrated(layers, seen, ones, reach, None, SIGNED)
     sides = [_through(layers, x) for x in seen]
     return {**chain.to_tensors("h_s"), **_grouped(name, state, ys, sides, side_units)}
 
@@ -217,6 +228,7 @@ def _calibrated(
         else:
             most = torch.stack([x.abs().amax((0, 2, 3)) for x in real]).amax(0)
             own_units = most.maximum(LEAST_SHARE * most.max()).clamp_min(1e-6) * MARGIN / own.high
+            own_units = own_units.maximum(least_units(layer, units, reach).to(own_units.dtype))
         try:
             chain.append(make_exact(layer, units, reach, own_units, own))
         except ValueError as error:

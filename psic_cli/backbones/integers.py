@@ -20,6 +20,7 @@ from psic_cli.networks.strips import in_strips
 
 INTEGER_WEIGHT_MAX = 2**15 - 1
 SHIFTS = range(1, 21)
+ROUNDED = 1.1  # how much a bound can grow where weights are rounded, at most
 LEAST_SEEN = -(2**12)  # of a negative output before its slope: what is below gives the same
 SLOPE, SLOPE_BITS = 5, 9  # of LeakyReLU below zero: 5/512 for 0.01
 
@@ -228,6 +229,14 @@ def make_exact(
     made = IntegerLayer(whole, (bias * scale).round(), chosen, layer.activation, layer.shuffle, reach)
     made.check_exact(inputs)
     return made
+
+
+def least_units(layer: RealLayer, input_units: Tensor, inputs: Reach) -> Tensor:
+    """The finest units of a layer's outputs in which `make_exact` can hold it: [O / shuffle^2]."""
+    weight = layer.weight.double() * input_units.double()[:, None, None]
+    bound = _largest(weight.flatten(1), inputs) + layer.bias.double().abs()
+    of_outputs = bound.view(-1, layer.shuffle**2).amax(1)
+    return ROUNDED * 2**SHIFTS.start * of_outputs / EXACT_LIMIT
 
 
 def _largest(weight: Tensor, inputs: Reach) -> Tensor:

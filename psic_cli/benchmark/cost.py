@@ -59,7 +59,7 @@ def network_cost(config: NetworkConfig) -> Cost:
         with FlopCounterMode(display=False) as coding:
             symbols, prediction = network.code(network.scale(y, level), z.round(), level)
     with torch.no_grad(), FlopCounterMode(display=False) as synthesis:
-        network.synthesise(network.restore(symbols, prediction.mean, level), torch.zeros(1, 4))
+        network.synthesise(network.restore(symbols, prediction, level), torch.zeros(1, 4))
     entropy = coding.get_total_flops()
     kmac = (
         flops / 2 / PROBE_SIDE**2 / 1000

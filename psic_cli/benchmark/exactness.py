@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from psic_cli import packages, zoo
+from psic_cli.backbones.architectures import VARIABLE
 from psic_cli.evaluation.metrics import psnr
 from psic_cli.evaluation.sources import find_pictures, read_rgb
 from psic_cli.picture import Picture, Pixels
@@ -84,6 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
     for name, kind in (("network", str), ("checkpoint", Path), ("model", str), ("folder", Path)):
         parser.add_argument(name, type=kind)
     asked = parser.parse_args(arguments)
+    if asked.network in VARIABLE:
+        parser.error(f"{asked.network} has no quality of its own to be compared at")
     model = zoo.load(asked.model, precision="float32")
     with streams.claim_streams() as standard:
         standard.write_text(json.dumps(compare(asked.network, asked.checkpoint, model, asked.folder), indent=2) + "\n")

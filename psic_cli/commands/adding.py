@@ -54,12 +54,12 @@ def add(
     """Make a model of a checkpoint of CompressAI's.
 
     NETWORK is bmshj2018-factorized, bmshj2018-hyperprior, mbt2018-mean, cheng2020-anchor-checkerboard,
-    elic2022-official or elic2022-chandelier, as CompressAI 1.2.8 calls them; CompressAI itself is not needed. What
-    decides a table becomes integers, fitted to the pictures of --calibrate, so that files decode on every machine. No
-    code in a checkpoint is run.
+    elic2022-official, elic2022-chandelier, bmshj2018-hyperprior-vbr or mbt2018-mean-vbr, as CompressAI 1.2.8 calls
+    them; CompressAI itself is not needed. What decides a table becomes integers, fitted to the pictures of --calibrate,
+    so that files decode on every machine. No code in a checkpoint is run.
 
-    Each checkpoint has one quality. Several together are a family, of which -q chooses one: the one with the smallest
-    files for the lowest qualities, and so on.
+    A checkpoint of the last two has all qualities, any other has one. Several of these together are a family, of which
+    -q chooses one: the one with the smallest files for the lowest qualities, and so on.
 
     The model is written into the folder that $PSIC_MODELS names, else into psic's own data folder; psic models show
     NAME says where. Its files need it wherever they are decoded: copy its folder along.
@@ -68,9 +68,15 @@ def add(
         raise UsageError(f"unknown kind of network {kind!r}", "compressai:mbt2018-mean, say")
     runtime.load_torch()
     from psic_cli.backbones import checkpoint
+    from psic_cli.backbones.architectures import VARIABLE
 
     architecture = kind.removeprefix(SOURCE)
     checkpoint.check_name(architecture)
+    is_variable = architecture in VARIABLE
+    if is_variable and len(files) > 1:
+        raise UsageError(
+            f"one checkpoint of {architecture} has all qualities", "add the others under names of their own"
+        )
     folder = zoo.users_folder()
     targets = [folder / (name if len(files) == 1 else f"{name}-{number + 1}") for number in range(len(files))]
     _check_free(name, targets)
@@ -87,7 +93,8 @@ def add(
         if len(set(family)) < len(family):
             raise ModelError("two of the checkpoints are the same")
         for (_, where), target, weights_hash in zip(made, targets, family, strict=True):
-            _edit_card(where, family=family)
+            if not is_variable:
+                _edit_card(where, family=family)
             where.rename(target)
             terminal.say(f"{name_of(target)}  {weights_hash}")
     return ExitCode.OK

@@ -63,6 +63,10 @@ class Backbone(Protocol[Told]):
         """In how many steps y is coded."""
 
     @property
+    def levels(self) -> int:
+        """Of quality."""
+
+    @property
     def hyper_latents(self) -> int:
         """Channels of z; 0: there is no z."""
 
@@ -80,7 +84,7 @@ class Backbone(Protocol[Told]):
         """The level that a quality 1..100 means for a picture whose shorter side has so many pixels."""
 
     def quality(self, level: Tensor) -> Tensor:
-        """Levels as 0 (smallest file) to 1 (best)."""
+        """Levels as 0 (smallest file) to 1 (best), or a little beyond."""
 
     def condition(self, strength: float, machine: float, short_side: int, level: Tensor) -> Tensor:
         """What `synthesise` is asked for: a shield strength and a preference for machines, 0..1 each."""
@@ -120,8 +124,8 @@ class Backbone(Protocol[Told]):
     def spread(self, index: Tensor) -> Tensor:
         """Table indexes of y -> the index in bitstream.tables.SCALES of their standard deviation."""
 
-    def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
-        """Symbols and their means, in sixteenths -> y_hat [B, latents, h, w]."""
+    def restore(self, symbols: Tensor, prediction: Prediction, level: Tensor) -> Tensor:
+        """Symbols and what they were coded with -> y_hat [B, latents, h, w]."""
 
     def synthesise(self, y_hat: Rows, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
         """y_hat under a condition -> x_hat [B, 3, H, W], not clamped. finish: what becomes of a few rows of it at a

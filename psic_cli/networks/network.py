@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from psic_cli.bitstream.header import quality_level
+from psic_cli.networks import backbone
 from psic_cli.networks.backbone import MEAN_BITS, STRIDE, Integers, rounded
 from psic_cli.networks.cltg import Condition, ConditionalLatentTriggerGenerator
 from psic_cli.networks.config import NetworkConfig
@@ -278,13 +279,13 @@ class PsicNetwork(nn.Module):
                 symbols[where] = rounded(scaled[where], prediction.mean[where])
         return symbols, prediction
 
-    def restore(self, symbols: Tensor, mean: Tensor, level: Tensor) -> Tensor:
-        """Symbols and their means, in sixteenths -> y_hat float [B, latents, h, w]."""
+    def restore(self, symbols: Tensor, prediction: backbone.Prediction, level: Tensor) -> Tensor:
+        """Symbols and what they were coded with -> y_hat float [B, latents, h, w]."""
 
         def restored(symbols: Tensor, mean: Tensor) -> Tensor:
             return self.unscale(symbols + mean.float() / 2**MEAN_BITS, level)
 
-        return Made(restored, (symbols, mean)).joined()
+        return Made(restored, (symbols, prediction.mean)).joined()
 
     def synthesise(self, y_hat: Rows, condition: Tensor, finish: Finish = as_it_is) -> Tensor:
         """y_hat and conditions [B, 4] (see cltg.Condition) -> x_hat [B, 3, H, W], not clamped."""

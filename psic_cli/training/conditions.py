@@ -89,7 +89,7 @@ class ConditionsStage:
         with self.run.arithmetic():
             y, z = network.analyse(pad_to_multiple(x, PICTURE_MULTIPLE), network.quality(level))
         symbols, prediction = network.code(network.scale(y.float(), level), clamp_z(z.float()), level)
-        return network.restore(symbols, prediction.mean, level)
+        return network.restore(symbols, prediction, level)
 
     def decode(self, y_hat: Tensor, size: Sequence[int], level: Tensor, strength: Tensor, machine: Tensor) -> Tensor:
         """Latents of pictures of a size -> float32 [B, 3, H, W], not clamped. level, strength, machine: [B]."""

@@ -61,7 +61,7 @@ def export_steered(network: Adapted, start: Card, folder: Path, name: str, card:
     kept: dict[str, Any] = {
         key: start.data[key] for key in ("architecture", "weights_version", "made_of") if key in start.data
     }
-    return _write(network, tensors, folder, {"name": name, **kept}, card or {}, is_family=True)
+    return _write(network, tensors, folder, {"name": name, **kept}, card or {}, is_family=network.levels == 1)
 
 
 def _write(

@@ -85,7 +85,7 @@ class RateModel(nn.Module):
         z_likelihood = self.z_likelihood(self._measured(z), level)
         y_bits = -y_likelihood.clamp_min(LEAST).log2().sum((2, 3))
         z_bits = -z_likelihood.clamp_min(LEAST).log2().sum((1, 2, 3))
-        return network.restore(symbols, prediction.mean, level), y_bits, z_bits
+        return network.restore(symbols, prediction, level), y_bits, z_bits
 
     def _measured(self, x: Tensor) -> Tensor:
         """Noise in place of rounding, in training."""

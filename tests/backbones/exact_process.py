@@ -15,20 +15,21 @@ CARRIERS = ("float64", "float32")
 
 @torch.inference_mode()
 def predictions(model: zoo.Model) -> str:
-    """A hash of means and table indexes of all steps, for a z large enough (1536 x 1280 pixels) that threads share the
-    work, and with the largest symbols that there are.
+    """A hash of means and table indexes of all steps, at the lowest and the highest level, for a z large enough (1536 x
+    1280 pixels) that threads share the work, and with the largest symbols that there are.
     """
-    network, level = model.network, torch.zeros(1, dtype=torch.long, device=model.device)
+    network, digest = model.network, hashlib.sha256()
     values = torch.arange(network.hyper_latents * 24 * 20, dtype=torch.float64)
     z = (values * 7919 % 255 - 127).reshape(1, network.hyper_latents, 24, 20)
-    told = network.predict(z.to(model.device, model.choose_integers()), level)
-    symbols = torch.arange(told.mean.numel(), device=model.device).reshape(told.mean.shape) * 31 % 199 - 99
-    symbols[..., ::7] *= 2**13
-    digest = hashlib.sha256()
-    for step in range(network.steps):
-        told = network.refine(told, symbols, step) if step else told
-        for part in (told.mean, told.index):
-            digest.update(part.cpu().to(torch.int32).numpy().astype("<i4").tobytes())
+    for number in sorted({0, network.levels - 1}):
+        level = torch.tensor([number], device=model.device)
+        told = network.predict(z.to(model.device, model.choose_integers()), level)
+        symbols = torch.arange(told.mean.numel(), device=model.device).reshape(told.mean.shape) * 31 % 199 - 99
+        symbols[..., ::7] *= 2**13
+        for step in range(network.steps):
+            told = network.refine(told, symbols, step) if step else told
+            for part in (told.mean, told.index):
+                digest.update(part.cpu().to(torch.int32).numpy().astype("<i4").tobytes())
     return digest.hexdigest()
 
 

@@ -13,7 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from psic_cli.backbones import transforms
-from psic_cli.backbones.architectures import CHANDELIER, CHEQUERBOARD, ELIC, FACTORIZED, GROUPED, MEAN, OFFICIAL, SCALE
+from psic_cli.backbones.architectures import (
+    CHANDELIER,
+    CHEQUERBOARD,
+    ELIC,
+    FACTORIZED,
+    GROUPED,
+    MEAN,
+    MEAN_VBR,
+    OFFICIAL,
+    SCALE,
+    SCALE_VBR,
+    VARIABLE,
+)
 from psic_cli.backbones.convert import PEDESTAL, Converted, convert
 from psic_cli.backbones.transforms import same, shuffled, up
 
@@ -32,6 +44,7 @@ def photo(height: int = 128, width: int = 192, seed: int = 0) -> Tensor:
 def hyper_synthesis(name: str, width: int = WIDTH, latents: int = LATENTS) -> nn.Sequential:
     """h_s as CompressAI has it."""
     act, w, m = nn.LeakyReLU, width, latents
+    name = VARIABLE.get(name, name)
     if name == SCALE:
         return nn.Sequential(up(w, w), nn.ReLU(), up(w, w), nn.ReLU(), same(w, m), nn.ReLU())
     if name == MEAN:
@@ -85,6 +98,22 @@ def bottleneck(channels: int) -> dict[str, Tensor]:
     return parts
 
 
+def perceptron(inputs: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+
+
+def of_levels(name: str) -> dict[str, Tensor]:
+    """What a variable-rate network has besides; one of the two has steps of z too, as CompressAI's trained ones do."""
+    parts = {"QuantABCD": perceptron(2, 12)}
+    if name == MEAN_VBR:
+        layers = parts["gayn2zqstep"] = perceptron(1, 10)
+        for number, weight in ((0, torch.full((10, 1), 0.2)), (2, torch.eye(10)), (4, torch.full((1, 10), 0.1))):
+            layers[number].weight.copy_(weight)  # type: ignore[operator]
+            layers[number].bias.zero_()  # type: ignore[operator]
+    state = {f"{part}.{key}": value for part, made in parts.items() for key, value in made.state_dict().items()}
+    return state | {"Gain": torch.logspace(-1, 0, 8)}
+
+
 @torch.no_grad()
 def state_of(name: str, seed: int = 1) -> dict[str, Tensor]:
     """A state dict of CompressAI's network of that name."""
@@ -97,11 +126,11 @@ def state_of(name: str, seed: int = 1) -> dict[str, Tensor]:
     else:
         makers = (transforms.elic_analysis, transforms.elic_synthesis) if name in ELIC else BALLE
         g_a, g_s = (make(width, latents) for make in makers)
-        h_a = transforms.balle_hyper_analysis(latents, width, leaky=name == MEAN)
+        h_a = transforms.balle_hyper_analysis(latents, width, leaky=name in (MEAN, MEAN_VBR))
     if name in ELIC:
         g_a[13].weight.mul_(60)  # type: ignore[operator]
     else:
-        g_a[-1].weight.mul_(60)  # type: ignore[operator]
+        g_a[-1].weight.mul_(240 if name in VARIABLE else 60)  # type: ignore[operator]
     parts: dict[str, nn.Module] = {"g_a": g_a, "g_s": g_s}
     if name != FACTORIZED:
         h_s = hyper_synthesis(name)
@@ -120,7 +149,26 @@ def state_of(name: str, seed: int = 1) -> dict[str, Tensor]:
     for key in [key for key in state if key.endswith((".beta", ".gamma"))]:
         state[key] = (state[key] + PEDESTAL).sqrt()
     channels = latents if name == FACTORIZED else WIDTH
+    if name in VARIABLE:
+        state |= of_levels(name)
     return state | {f"{hyper}entropy_bottleneck.{key}": value for key, value in bottleneck(channels).items()}
+
+
+@torch.no_grad()
+def averaging(name: str) -> dict[str, Tensor]:
+    """The same, but with transforms whose first three latents are the mean colour around a cell, and which paint it."""
+    state = state_of(name)
+    row = torch.tensor([1.0, 4, 6, 4, 1])
+    blur, colours = torch.outer(row, row) / 256, torch.arange(3)
+    for key in [key for key in state if key.startswith(("g_a.", "g_s."))]:
+        state[key] = torch.zeros_like(state[key])
+        if key.endswith(".beta"):
+            state[key] += (1 + PEDESTAL) ** 0.5
+    for layer in (0, 2, 4, 6):
+        state[f"g_a.{layer}.weight"][colours, colours] = blur * (60 if layer == 6 else 1)
+        state[f"g_s.{layer}.weight"][colours, colours] = 4 * blur / (60 if layer == 6 else 1)
+    offset = {"QuantABCD.4.weight": torch.zeros(1, 12), "QuantABCD.4.bias": torch.full((1,), 0.02)}
+    return state | offset
 
 
 @functools.cache
@@ -133,6 +181,7 @@ def original(name: str) -> Any:
     """CompressAI's network with the checkpoint's weights."""
     from compressai.models import FactorizedPrior, MeanScaleHyperprior, ScaleHyperprior
     from compressai.models.sensetime import Cheng2020AnchorCheckerboard, Elic2022Chandelier, Elic2022Official
+    from compressai.models.vbr import MeanScaleHyperpriorVbr, ScaleHyperpriorVbr
 
     network = {
         FACTORIZED: lambda: FactorizedPrior(WIDTH, LATENTS),
@@ -141,15 +190,26 @@ def original(name: str) -> Any:
         CHEQUERBOARD: lambda: Cheng2020AnchorCheckerboard(WIDTH),
         OFFICIAL: lambda: Elic2022Official(WIDTH, LATENTS, GROUPS),
         CHANDELIER: lambda: Elic2022Chandelier(WIDTH, LATENTS, GROUPS),
+        SCALE_VBR: lambda: ScaleHyperpriorVbr(WIDTH, LATENTS),
+        MEAN_VBR: lambda: MeanScaleHyperpriorVbr(WIDTH, LATENTS, vr_entbttlnck=True),
     }[name]().eval()
     if name in ELIC:
         smaller = {key.rpartition(".")[2]: part for key, part in elic_context(name).items() if "channel" in key}
         network.latent_codec["y"].channel_context.update(smaller)
-    missing, unexpected = torch.nn.Module.load_state_dict(network, state_of(name), strict=False)
+    state = state_of(name)
+    if name == MEAN_VBR:  # whose bottleneck has its parts under the names of older versions
+        state = {_old_name(key): value for key, value in state.items()}
+    missing, unexpected = torch.nn.Module.load_state_dict(network, state, strict=False)
     assert not unexpected
     not_weights = ("reparam", ".mask", "bound", "target", "scale_table", "._")
     assert all(any(part in key for part in not_weights) for key in missing)
     return network
+
+
+def _old_name(key: str) -> str:
+    for now, before in (("matrices.", "_matrix"), ("biases.", "_bias"), ("factors.", "_factor")):
+        key = key.replace(f"entropy_bottleneck.{now}", f"entropy_bottleneck.{before}")
+    return key
 
 
 def save_state(state: object, path: Path | None = None) -> Path:

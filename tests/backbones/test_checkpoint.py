@@ -5,7 +5,17 @@ import os
 import pytest
 import torch
 
-from psic_cli.backbones.architectures import CHANDELIER, CHEQUERBOARD, FACTORIZED, MEAN, NAMES, OFFICIAL, SCALE
+from psic_cli.backbones.architectures import (
+    CHANDELIER,
+    CHEQUERBOARD,
+    FACTORIZED,
+    MEAN,
+    MEAN_VBR,
+    NAMES,
+    OFFICIAL,
+    SCALE,
+    SCALE_VBR,
+)
 from psic_cli.backbones.checkpoint import SERIAL, check_name, read_checkpoint
 from psic_cli.errors import ModelError, UsageError
 from tests.backbones import made
@@ -40,6 +50,10 @@ OTHERS = [
     (OFFICIAL, CHANDELIER),
     (CHANDELIER, OFFICIAL),
     (OFFICIAL, CHEQUERBOARD),
+    (MEAN, MEAN_VBR),
+    (MEAN_VBR, MEAN),
+    (SCALE_VBR, SCALE),
+    (SCALE_VBR, MEAN_VBR),
 ]
 
 
@@ -49,9 +63,19 @@ def test_a_checkpoint_of_another_network_says_what_it_looks_like(saved, asked):
         read_checkpoint(made.save_state(made.state_of(saved)), asked)
 
 
+def test_serial_networks_are_recognised():
+    serial = {"context_prediction.weight": torch.zeros(24, 12, 5, 5)}
+    for saved, looks_like in ((MEAN, "mbt2018"), (MEAN_VBR, "mbt2018-vbr")):
+        with pytest.raises(ModelError, match=f"no checkpoint of {saved}: it looks like {looks_like}$"):
+            read_checkpoint(made.save_state(made.state_of(saved) | serial), saved)
+
+
 def test_foreign_and_empty_dicts_are_refused():
     with pytest.raises(ModelError, match="it is of another kind"):
         read_checkpoint(made.save_state({"conv.weight": torch.zeros(3)}), MEAN)
+    less = {key: value for key, value in made.state_of(MEAN).items() if key != "g_a.6.weight"}
+    with pytest.raises(ModelError, match=f"it looks like {SCALE}"):
+        read_checkpoint(made.save_state(less), MEAN)
     for nothing in ({}, [torch.zeros(3)], {3: torch.zeros(3)}, torch.zeros(3)):
         with pytest.raises(ModelError, match="no state dict"):
             read_checkpoint(made.save_state(nothing), MEAN)

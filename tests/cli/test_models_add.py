@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from psic_cli import zoo
-from psic_cli.backbones.architectures import FACTORIZED, MEAN, NAMES
+from psic_cli.backbones.architectures import FACTORIZED, MEAN, MEAN_VBR, NAMES
 from tests.backbones import made
 from tests.cli.run import psic, psic_process
 
@@ -26,8 +28,6 @@ def checkpoint(tmp_path):
 @pytest.fixture
 def photos(tmp_path):
     """Two small pictures to fit a network to, and to code."""
-    from PIL import Image
-
     folder = tmp_path / "photos"
     folder.mkdir()
     for seed in range(2):
@@ -174,10 +174,60 @@ def test_a_family_replaces_no_folder_of_another_model(own, checkpoint, photos):
     assert [path.name for path in own.iterdir()] == ["mine-2"]
 
 
+def test_one_checkpoint_of_variable_rate_has_all_qualities(own, photos, tmp_path):
+    path = made.save_state(made.averaging(MEAN_VBR), tmp_path / "vbr.pth")
+    assert add("mine", path, photos=photos, network=MEAN_VBR).code == 0
+    assert "quality" not in psic("models").stdout
+    smooth = Image.open(photos / "0.png").crop((0, 0, 36, 24)).resize((576, 384), Image.Resampling.BICUBIC)
+    smooth.save(tmp_path / "smooth.png")
+    source = np.asarray(smooth).astype(float)
+    sizes, errors, hashes = [], [], set()
+    for quality in (1, 50, 100):
+        out, decoded = tmp_path / f"{quality}.psic", tmp_path / f"{quality}.png"
+        words = ("encode", "-m", "mine", "-q", quality, "--open", "--strength", "0", "--effort", "0")
+        encoded = psic(*map(str, words), tmp_path / "smooth.png", "-o", out)
+        assert encoded.code == 0
+        assert "one quality" not in encoded.stderr
+        assert psic("decode", out, "-o", decoded).code == 0
+        facts = json.loads(psic("info", "--json", out))
+        sizes.append(facts["size_bytes"])
+        hashes.add(facts["weights_hash"])
+        errors.append(np.square(np.asarray(Image.open(decoded)) - source)[96:-96, 96:-96].mean())  # no zeros around
+    assert sizes[0] < 0.8 * sizes[1] < 0.64 * sizes[2]
+    assert errors[0] > 1.3 * errors[1] > 1.69 * errors[2]
+    assert len(hashes) == 1
+    several = add("more", path, path, photos=photos, network=MEAN_VBR)
+    assert several.code == 2
+    assert "has all qualities" in several.errors[0]
+
+
+BAD_LEVELS = {
+    "a network without gains": (lambda: made.state_of(MEAN), f"no checkpoint of {MEAN_VBR}: it looks like {MEAN}"),
+    "NaN": (lambda: made.state_of(MEAN_VBR) | {"Gain": torch.full((8,), float("nan"))}, "not finite"),
+    "gains that fall": (lambda: made.state_of(MEAN_VBR) | {"Gain": torch.linspace(1, 0.1, 8)}, "gains do not rise"),
+    "no offsets": (
+        lambda: {key: value for key, value in made.state_of(MEAN_VBR).items() if key != "QuantABCD.4.bias"},
+        "cannot become a model",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD_LEVELS)
+def test_a_bad_checkpoint_of_variable_rate_is_one_line_and_nothing_is_written(what, own, photos, tmp_path):
+    state, message = BAD_LEVELS[what]
+    result = add("mine", made.save_state(state(), tmp_path / "bad.pth"), photos=photos, network=MEAN_VBR)
+    assert result.code == 6
+    assert len(result.errors) == 1
+    assert message in result.errors[0]
+    assert "bad.pth" in result.errors[0]
+    assert not own.exists() or not list(own.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (("compressai:mbt2018", "x.pth", "--name", "mine"), 2, "predicts each latent from the one before it"),
+        (("compressai:mbt2018-vbr", "x.pth", "--name", "mine"), 2, "predicts each latent from the one before it"),
         (("compressai:jpeg", "x.pth", "--name", "mine"), 2, "unknown architecture 'jpeg'"),
         (("mbt2018-mean", "x.pth", "--name", "mine"), 2, "unknown kind of network"),
         (("compressai:mbt2018-mean", "x.pth", "--name", "My Model"), 2, "is no name for a model"),

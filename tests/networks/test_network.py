@@ -11,7 +11,7 @@ from psic_cli.networks.backbone import SYMBOL_MAX, clamp_z, rounded
 from psic_cli.networks.cltg import Condition
 from psic_cli.networks.config import NetworkConfig
 from psic_cli.networks.context_model import STEPS
-from psic_cli.networks.network import PsicNetwork
+from psic_cli.networks.network import Prediction, PsicNetwork
 
 SMALL = NetworkConfig(
     width=32,
@@ -148,7 +148,7 @@ def test_every_parameter_gets_a_gradient():
     for step in range(1, STEPS):
         prediction = made.refine(prediction, scaled - prediction.mean / 16, step)
     mean, index = prediction.mean, prediction.index
-    y_hat = made.restore(scaled - mean / 16, mean, level)
+    y_hat = made.restore(scaled - mean / 16, prediction, level)
     x_hat = made.synthesise(y_hat, torch.tensor([[1.0, 0.0, 0.5, 0.2], [0.3, 1.0, -0.2, 1.0]]))
     ((x_hat - x).square().sum() + index.square().sum() + (scaled - mean / 16).square().sum()).backward()
     without = [
@@ -231,7 +231,7 @@ def test_symbols_and_their_inverse_fit_together():
     assert torch.equal(symbols, symbols.round())
     gain = made.scaling.integer_gain(level) / 1024
     assert (((symbols + mean / 16) / gain - y).abs() <= 0.5001 / gain).all()
-    restored = made.restore(symbols, mean, level)
+    restored = made.restore(symbols, Prediction(mean, mean, mean, level), level)
     torch.testing.assert_close(restored, (symbols + mean / 16) * made.scaling.inverse_gain(level))
 
 
@@ -262,8 +262,8 @@ def test_symbols_and_what_is_told_of_them_are_the_same_in_strips(monkeypatch):
     assert torch.equal(again, symbols)
     assert torch.equal(told.mean, prediction.mean)
     assert torch.equal(told.index, prediction.index)
-    restored = made.restore(symbols, prediction.mean, level)
-    assert torch.equal(made.restore(symbols.int(), prediction.mean, level), restored)
+    restored = made.restore(symbols, prediction, level)
+    assert torch.equal(made.restore(symbols.int(), prediction, level), restored)
 
 
 def test_z_is_rounded_and_clamped():

@@ -59,7 +59,7 @@ def test_what_training_hands_to_the_synthesis_is_what_a_decoder_has(parts):
         y_hat, _, _ = rate(network.eval(), x, level)
         y, z = network.analyse(x, network.config.quality(level))
         symbols, prediction = network.code(network.scale(y, level), clamp_z(z), level)
-        torch.testing.assert_close(y_hat, network.restore(symbols, prediction.mean, level), rtol=1e-5, atol=1e-3)
+        torch.testing.assert_close(y_hat, network.restore(symbols, prediction, level), rtol=1e-5, atol=1e-3)
 
 
 def test_noise_costs_about_what_rounding_costs(parts):
