@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from psic_cli.bitstream.header import Header
 from psic_cli.latents import level_of
+from psic_cli.networks.backbone import Backbone
 from psic_cli.search.effort import EFFORTS, MOST_EFFORT
 from psic_cli.search.large import SIDE, move_large
 from psic_cli.search.rounding import chosen_rounding
 from psic_cli.search.shield import Aim, move_latents
-from psic_cli.search.subject import subject_of
+from psic_cli.search.subject import Place, Subject, subject_of
 from psic_cli.search.surrogates import surrogates_of
 from psic_cli.vlp.interface import Surrogate
 from psic_cli.zoo import Model
@@ -50,10 +52,10 @@ def find_latents(
         raise ValueError(f"effort {effort} is not a whole number from 0 to {MOST_EFFORT}")
     spent, large = EFFORTS[effort], header.short_side > SIDE
     shielded, made_readable = header.strength > 0, spent.rounds > 0 and header.quality < READABLE_BELOW
-    full, bands = latents, []
+    full, tiles = latents, []
     if spent.rounds:
-        bands = list(subject_of(levels, latents, z, header, model, protected=False).bands())
-    done, of = 0, spent.rounds * len(bands) + (shielded + made_readable) * (spent.passes if large else spent.steps)
+        tiles = list(subject_of(levels, latents, z, header, model, protected=False).tiles())
+    done, of = 0, spent.rounds * len(tiles) + (shielded + made_readable) * (spent.passes if large else spent.steps)
 
     def step_done() -> None:
         nonlocal done
@@ -68,15 +70,26 @@ def find_latents(
             return move_large(subject, analysed, asked, aim, spent.passes, step_done)
         return move_latents(subject, asked, aim, step_done)
 
-    if bands:
-        level = level_of(header, model)
-        chosen = [
-            chosen_rounding(band, model.network, level, spent.rounds, step_done)[:, :, own] for band, own in bands
-        ]
-        full = torch.cat(chosen, dim=2)
-        bands.clear()  # as large as the picture
+    if tiles:
+        full = torch.empty_like(latents)
+        _round(tiles, full, model.network, level_of(header, model), spent.rounds, step_done)
+        tiles.clear()  # what they stand for is as large as the picture
     aim = Aim(BUDGET_DB, spent.steps, spent.at_once, spent.resolution, header.strength / 100)
     if made_readable:
         towards = replace(aim, limit_db=READABLE_DB, share=1.0, likeness=READABLE_LIKENESS, rate=READABLE_RATE)
         full = moved(full, protected=False, aim=towards)
     return full, moved(full, protected=True, aim=aim) if shielded else full
+
+
+def _round(
+    tiles: Sequence[tuple[Subject, Place, Place]],
+    full: Tensor,
+    network: Backbone[Any],
+    level: Tensor,
+    rounds: int,
+    advance: Callable[[], None],
+) -> None:
+    """Write the chosen latents of every tile into those of the full picture."""
+    for tile, own, place in tiles:
+        chosen = chosen_rounding(tile, network, level, rounds, advance)
+        full[:, :, place[0], place[1]] = chosen[:, :, own[0], own[1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -16,8 +17,11 @@ from psic_cli.networks.padded import as_floats
 from psic_cli.networks.strips import Finish, Made, Rows, as_it_is
 from psic_cli.zoo import Model
 
-BAND_CELLS = 2**13  # latents of a channel: two megapixels
-HALO = 8  # rows of latents: beyond, nothing of a latent is seen
+WHOLE_CELLS = 2**14  # latents of a channel: four megapixels
+TILE = 64  # of latents, the side of a square
+HALO = 8  # latents: beyond, nothing of a latent is seen
+
+Place = tuple[slice, slice]  # rows and columns of latents
 
 
 @dataclass(frozen=True)
@@ -61,31 +65,32 @@ class Subject:
         """The symbols of plain rounding, [1, M, h, w]."""
         return (self.latents - self.mean).round()
 
-    def bands(self) -> Iterator[tuple[Subject, slice]]:
-        """The subject in horizontal bands of `BAND_CELLS` latents, so that what gradients remember is bounded: each
-        with `HALO` rows of latents around it, and which of its rows are the band's own.
+    def tiles(self) -> Iterator[tuple[Subject, Place, Place]]:
+        """The subject in tiles, so that what gradients remember is bounded: each with `HALO` latents around it, which
+        of its rows and columns are its own, and which of the subject's those are. A picture of `WHOLE_CELLS` is one.
         """
         rows, columns = self.latents.shape[2:]
-        step = max(HALO, BAND_CELLS // columns)
-        for first in range(0, rows, step):
-            last = min(rows, first + step)
-            top, bottom = max(0, first - HALO), min(rows, last + HALO)
-            if top == 0 and bottom == rows:
-                yield self, slice(first, last)
-            else:
-                yield self._rows(top, bottom), slice(first - top, last - top)
+        side = max(rows, columns) if rows * columns <= WHOLE_CELLS else TILE
+        for top, left in itertools.product(range(0, rows, side), range(0, columns, side)):
+            bottom, right = min(rows, top + side), min(columns, left + side)
+            first, start = max(0, top - HALO), max(0, left - HALO)
+            own = slice(top - first, bottom - first), slice(left - start, right - start)
+            tile = self._part(slice(first, bottom + HALO), slice(start, right + HALO))
+            yield tile, own, (slice(top, bottom), slice(left, right))
 
-    def _rows(self, top: int, bottom: int) -> Subject:
-        """Rows of latents, and of the picture that they stand for."""
-        levels = self.levels[:, :, top * STRIDE : bottom * STRIDE]
-        latents, sixteenths, spread = (t[:, :, top:bottom] for t in (self.latents, self.sixteenths, self.spread))
+    def _part(self, rows: slice, columns: slice) -> Subject:
+        """Some of the latents, and of the picture what they stand for."""
+        tall, wide = (slice(of.start * STRIDE, of.stop * STRIDE) for of in (rows, columns))
+        levels = self.levels[..., tall, wide]
+        height, width = levels.shape[2:]
+        latents, sixteenths, spread = (t[..., rows, columns] for t in (self.latents, self.sixteenths, self.spread))
         return replace(
             self,
             levels=levels,
             latents=latents,
             sixteenths=sixteenths,
             spread=spread,
-            paint=lambda y: self.paint(y)[:, :, : levels.shape[2]],
+            paint=lambda y: self.paint(y)[..., :height, :width],
         )
 
     def each(self, change: Callable[..., Tensor], *planes: Rows) -> Made:

@@ -1,4 +1,4 @@
-"""What a search works on, whole and in bands."""
+"""What a search works on, whole and in tiles."""
 
 import numpy as np
 import pytest
@@ -31,16 +31,27 @@ def tall(model) -> Subject:
         return subject_of(levels, model.network.scale(y, level), clamp_z(z).to(model.choose_integers()), header, model)
 
 
+@pytest.fixture
+def in_tiles(monkeypatch):
+    """Pictures of any size are searched in small tiles."""
+    monkeypatch.setattr(of_subject, "WHOLE_CELLS", 1)
+    monkeypatch.setattr(of_subject, "TILE", 4)
+
+
 @torch.no_grad()
-def test_bands_together_are_the_whole(tall, monkeypatch):
-    monkeypatch.setattr(of_subject, "BAND_CELLS", 1)
-    bands = list(tall.bands())
-    assert len(bands) > 3
-    assert torch.equal(torch.cat([band.latents[:, :, own] for band, own in bands], dim=2), tall.latents)
-    rows = [slice(own.start * 16, own.stop * 16) for _, own in bands]
-    painted = [band.paint(band.latents)[:, :, own] for (band, _), own in zip(bands, rows, strict=True)]
-    assert torch.cat(painted, dim=2).shape == tall.x.shape
-    assert (torch.cat(painted, dim=2) - tall.paint(tall.latents)).abs().max() < 0.01
+def test_tiles_together_are_the_whole(tall, in_tiles):
+    tiles = list(tall.tiles())
+    rows, columns = tall.latents.shape[2:]
+    assert len(tiles) == -(-rows // 4) * -(-columns // 4) > columns
+    latents, painted = torch.full_like(tall.latents, torch.nan), torch.full_like(tall.x, torch.nan)
+    for tile, own, place in tiles:
+        latents[:, :, place[0], place[1]] = tile.latents[:, :, own[0], own[1]]
+        shown = tile.paint(tile.latents)
+        assert shown.shape == tile.x.shape
+        there, here = ([slice(16 * of.start, 16 * of.stop) for of in which] for which in (place, own))
+        painted[:, :, there[0], there[1]] = shown[:, :, here[0], here[1]]
+    assert torch.equal(latents, tall.latents)
+    assert (painted - tall.paint(tall.latents)).abs().max() < 0.01
 
 
 @torch.no_grad()
@@ -54,13 +65,14 @@ def test_what_symbols_look_like_is_clamped_and_compared_with_all_of_the_picture(
     assert error.item() == pytest.approx((whole - tall.x).square().mean().item(), rel=1e-3)
 
 
-def test_a_picture_of_one_band_is_searched_as_it_is(tall):
-    ((band, own),) = tall.bands()
-    assert band is tall
-    assert own == slice(0, tall.latents.shape[2])
+def test_a_picture_of_one_tile_is_searched_as_it_is(tall):
+    ((tile, own, place),) = tall.tiles()
+    assert tile.latents.shape == tall.latents.shape
+    assert tile.levels.shape == tall.levels.shape
+    assert own == place == tuple(slice(0, side) for side in tall.latents.shape[2:])
 
 
-def test_rounding_is_worth_as_much_in_bands(model, monkeypatch):
+def test_rounding_is_worth_as_much_in_tiles(model, request):
     def encoded() -> tuple[int, float]:
         data = codec.encode(Picture(TALL), None, model=model, strength=0, effort=5, advance=lambda *at: told.append(at))
         lost = codec.decode(data, version=Version.FULL, precision="float32").rgb.astype(float) - TALL
@@ -69,9 +81,9 @@ def test_rounding_is_worth_as_much_in_bands(model, monkeypatch):
     told: list[tuple[int, int]] = []
     size, error = encoded()
     assert told[-1] == (4, 4)
-    monkeypatch.setattr(of_subject, "BAND_CELLS", 1)
+    request.getfixturevalue("in_tiles")
     told.clear()
-    size_in_bands, error_in_bands = encoded()
+    size_in_tiles, error_in_tiles = encoded()
     assert told[-1][0] == told[-1][1] > 8
-    assert abs(size_in_bands / size - 1) < 0.01
-    assert abs(error_in_bands / error - 1) < 0.01
+    assert abs(size_in_tiles / size - 1) < 0.01
+    assert abs(error_in_tiles / error - 1) < 0.01
