@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psic_cli import keys, zoo
+from psic_cli import keys, runtime, zoo
 from psic_cli.alpha import alpha_from_png, alpha_to_png, without_hidden
 from psic_cli.bitstream.container import (
     Container,
@@ -112,14 +112,16 @@ def encode(
 def _latents_and_moves(levels: Tensor, header: Header, model: zoo.Model, *search: Any) -> tuple[Latents, Integers]:
     """What is public of a picture [1, 3, H, W], and what leads to the full one. search: the rest for `find_latents`."""
     network, level = model.network, level_of(header, model)
+    runtime.give_freed_memory_back()  # reading a large picture takes several times its size
     with model.arithmetic():
         moved, y, z_real = overshoot.analyse(network, Padded(levels), level)
     z, latents = clamp_z(z_real).to(model.choose_integers()), network.scale(moved.float(), level)
     analysed = latents if moved is y else network.scale(y.float(), level)
     del moved, y  # of a large picture each takes hundreds of megabytes
     full, public = find_latents(levels, latents, analysed, z, header, model, *search)
+    del latents, analysed
     symbols, prediction = network.code(public, z, level)
-    del latents, analysed, public
+    del public
     moves = integers(moves_back(full, symbols, prediction.mean))
     return Latents.of(integers(z), integers(symbols), prediction, level, model), moves
 

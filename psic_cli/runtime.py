@@ -6,6 +6,7 @@ what it was. No torch is imported before it is asked for. Start with `load_torch
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -89,3 +90,12 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
     mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+
+
+def give_freed_memory_back() -> None:
+    """The end of what `keep_freed_memory` began, until more is freed: for the moments after which less is needed, as
+    when a large picture has been read. Does nothing where the C library is not glibc.
+    """
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)

@@ -31,6 +31,21 @@ for turn in range(21):
     del layer, layers
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+HELD = """
+import resource
+import numpy as np
+from psic_cli.runtime import give_freed_memory_back, keep_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+keep_freed_memory()
+rows = [np.ones(4 * 2**20, np.uint8) for _ in range(64)]
+del rows[:-1]  # the last one stays in the way
+kept = resident()
+give_freed_memory_back()
+print(kept - resident())
+"""
 # The parent computes with several threads; then each child decodes in its own way.
 FORKS = """
 import io, multiprocessing, sys
@@ -99,6 +114,11 @@ def test_memory_is_asked_for_once():
         int(child("-c", FAULTS, case, NUMPY_MADVISE_HUGEPAGE="0").stdout) for case in ("kept", "as it is")
     )
     assert kept < 0.1 * as_it_is
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_freed_memory_is_given_back_when_less_is_needed():
+    assert int(child("-c", HELD).stdout) > 200 * 2**20
 
 
 def test_a_command_has_as_many_threads_as_asked_for_and_they_sleep_while_they_wait(file):

@@ -51,9 +51,9 @@ class Made:
     def __getitem__(self, where: tuple[slice, slice, slice]) -> Tensor:
         return self.make(*(plane[where] for plane in self.planes))
 
-    def joined(self) -> Tensor:
-        """All rows."""
-        return in_strips(lambda rows: rows, self, cell_columns=self.shape[3])
+    def joined(self, into: Tensor | None = None) -> Tensor:
+        """All rows. into: what they are written to, which may be one of the planes that they are made of."""
+        return in_strips(lambda rows: rows, self, cell_columns=self.shape[3], into=into)
 
 
 @dataclass(frozen=True)
@@ -95,20 +95,21 @@ def in_strips(
     cell_columns: int,
     halo: int = 0,
     finish: Finish = as_it_is,
+    into: Tensor | None = None,
 ) -> Tensor:
     """Apply `part` to planes [B, C, H, W] of one height strip by strip, and join the results along the rows.
 
     row_unit: rows of the planes per cell; `part` must map k cells of rows to a fixed number of rows for each cell.
     cell_columns: cells per row of the picture. halo: cells of view that a strip needs above and below. finish: what is
-    done to each strip before they are joined.
+    done to each strip before they are joined. into: what the result is written to; None: memory of its own.
     """
-    cells, joined = planes[0].shape[2] // row_unit, None
+    cells, joined = planes[0].shape[2] // row_unit, into
     for strip in strips(cells, cell_columns, halo):
         alone = strip.last - strip.first == cells
         piece = (part if alone else _forgetful(part))(*(plane[:, :, strip.seen(row_unit)] for plane in planes))
         rows = piece.shape[2] // (strip.bottom - strip.top)
         piece = finish(piece[:, :, strip.inside(rows)], strip.own(rows))
-        if alone:
+        if alone and joined is None:
             return piece
         if joined is None:  # written to at once: pieces and what they are joined to would take twice the memory
             channels_last = piece.is_contiguous(memory_format=torch.channels_last)

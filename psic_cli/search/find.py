@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from psic_cli import runtime
 from psic_cli.bitstream.header import Header
 from psic_cli.latents import level_of
 from psic_cli.networks.backbone import Backbone
@@ -74,6 +75,7 @@ def find_latents(
         full = torch.empty_like(latents)
         _round(tiles, full, model.network, level_of(header, model), spent.rounds, step_done)
         tiles.clear()  # what they stand for is as large as the picture
+        runtime.give_freed_memory_back()  # gradients take much
     aim = Aim(BUDGET_DB, spent.steps, spent.at_once, spent.resolution, header.strength / 100)
     if made_readable:
         towards = replace(aim, limit_db=READABLE_DB, share=1.0, likeness=READABLE_LIKENESS, rate=READABLE_RATE)

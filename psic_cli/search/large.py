@@ -66,9 +66,9 @@ def move_large(
     wanted = _Wanted(resized(original, *size), surrogates, aim, radius, -(-aim.steps // passes))
     for number in range(passes):
         changed = seen - before
-        found = subject.analyse(_with(subject.levels, wanted.change(before, changed) - changed))
-        displaced = subject.each(_displaced, displaced, found, analysed).joined()
-        del found  # as large as all latents
+        found = subject.analyse(_with(subject.levels, wanted.change(before, changed) - changed)).float()
+        displaced = subject.each(_displaced, displaced, found, analysed).joined(into=found)
+        del found  # of a large picture such planes take hundreds of megabytes
         if number < passes - 1:
             seen, _ = shown(displaced)
         advance()

@@ -8,7 +8,7 @@ from torch import nn
 
 from psic_cli.networks import strips
 from psic_cli.networks.layers import BLOCKS, Activation, karhunen_loeve_basis, pad_to_multiple, precisely
-from psic_cli.networks.strips import in_strips
+from psic_cli.networks.strips import Made, in_strips
 
 
 @pytest.mark.parametrize("count", [1, 2])  # one picture has its biases folded into convolutions
@@ -134,3 +134,13 @@ def test_strips_of_several_planes_are_finished_before_they_are_joined(monkeypatc
     joined = in_strips(torch.add, one, other, cell_columns=2, finish=doubled)
     assert torch.equal(joined, 2 * (one + other)[..., :1])
     assert places == [slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 10)]
+
+
+@pytest.mark.parametrize("cells", [6, 100])  # in strips, and at once
+def test_rows_may_be_written_to_what_they_are_made_of(monkeypatch, cells):
+    monkeypatch.setattr(strips, "STRIP_CELLS", cells)
+    one, other = torch.randn(1, 2, 10, 2), torch.randn(1, 2, 10, 2)
+    wanted = one + 2 * other
+    made = Made(lambda one, other: one + 2 * other, (one, other)).joined(into=other)
+    assert made is other
+    assert torch.equal(other, wanted)
