@@ -79,8 +79,9 @@ def line_art(x: Rows) -> Tensor | None:
 
 def _kinds(x: Tensor) -> Tensor:
     """1.0 for each cell with contrast, and for each one of line art: [1, 2, H/16, W/16]."""
-    largest, least = F.max_pool2d(x, STRIDE), -F.max_pool2d(-x, STRIDE)
-    contrasted = (largest - least).amax(1, keepdim=True) >= LEAST_SPAN
-    paper, ink = (F.interpolate(values, scale_factor=STRIDE, mode="nearest") for values in (largest, least))
-    flat = ((x < ink + LEAST_STEP) | (x > paper - LEAST_STEP)).float().mean(1, keepdim=True)
+    cells = x.unflatten(3, (-1, STRIDE)).unflatten(2, (-1, STRIDE))  # [1, 3, H/16, 16, W/16, 16]
+    largest, least = (pick(pick(cells, 3, keepdim=True), 5, keepdim=True) for pick in (torch.amax, torch.amin))
+    contrasted = (largest - least).amax(1).ge(LEAST_SPAN)[:, None, :, 0, :, 0]
+    extreme = (cells < least + LEAST_STEP) | (cells > largest - LEAST_STEP)
+    flat = extreme.reshape(x.shape).float().mean(1, keepdim=True)
     return torch.cat([contrasted, (F.avg_pool2d(flat, STRIDE) >= LEAST_FLAT) & contrasted], dim=1).float()
