@@ -27,7 +27,7 @@ COMMANDS = {  # file -> what measures it, in the folder of the data
     "kodak-half": f"psic evaluate kodak/ {_QUALITIES} --strength 0.5",
     "imagenet": "psic evaluate --labels imagenet_val/labels.csv --kinds imagenet --attacks jpeg75,resize,blur,noise "
     f"{_MODELS} -q 50",
-    "machine": "psic evaluate --labels imagenet_val/labels.csv --limit 150 --vlp witness:lite2 -q 1",
+    "machine": "psic evaluate --labels imagenet_val/labels.csv --limit 100 --vlp witness:lite2 -q 1",
     "retrieval": f"psic evaluate --captions flickr8k/captions.jsonl {_MODELS} -q 50 --limit 300",
     "large": f"psic evaluate --agreement large/ --limit 32 --sides 256,1280 {_MODELS} -q 50",
 }
