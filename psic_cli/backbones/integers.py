@@ -92,11 +92,9 @@ class IntegerLayer(nn.Module):
         self.activation, self.shuffle, self.reach = activation, shuffle, reach
         self.weight, self.bias = (nn.Parameter(value.double(), requires_grad=False) for value in (weight, bias))
         self.register_buffer("shift", shift.double())
-        phases, margin = shuffle**2, weight.shape[2] // 2
-        self._margin = margin
-        places = list(itertools.product(range(weight.shape[2]), repeat=2))
-        # Taps without a weight are left out: of a transposed convolution 11 of 36, of a masked one half.
-        self._taps = [[(a, b) for a, b in places if weight[phase::phases, :, a, b].any()] for phase in range(phases)]
+        self._margin = weight.shape[2] // 2
+        # Taps without a weight, in a masked layer half of them, are left out.
+        self._taps = weight.abs().sum((0, 1)).nonzero().tolist() or [[self._margin, self._margin]]
 
     @property
     def outputs(self) -> int:
@@ -119,15 +117,11 @@ class IntegerLayer(nn.Module):
         return F.pixel_shuffle(h, self.shuffle) if self.shuffle > 1 else h
 
     def _evaluated(self, x: Tensor) -> Tensor:
-        height, width, phases = *x.shape[-2:], self.shuffle**2
+        height, width = x.shape[-2:]
         padded = F.pad(x, 4 * (self._margin,))
-        sums = []
-        for phase, taps in enumerate(self._taps):
-            weight, bias = self.weight[phase::phases], self.bias[phase::phases]
-            terms = [(weight[:, :, a, b], padded[:, :, a : a + height, b : b + width]) for a, b in taps]
-            nothing = (weight[:, :, 0, 0], x)
-            sums.append(accumulate(bias, terms or [nothing]))
-        acc = sums[0] if phases == 1 else torch.stack(sums, dim=2).flatten(1, 2)
+        around = torch.cat([padded[:, :, a : a + height, b : b + width] for a, b in self._taps], dim=1)
+        weight = torch.cat([self.weight[:, :, a, b] for a, b in self._taps], dim=1)
+        acc = accumulate(self.bias, [(weight, around)])  # one for each tap takes half as long again
         h = torch.floor(acc * 2.0 ** -self.shift[:, None, None] + 0.5)
         if self.activation is Activation.LEAKY:
             below = torch.floor(h.clamp(LEAST_SEEN, 0) * (SLOPE / 2**SLOPE_BITS) + 0.5)

@@ -82,9 +82,12 @@ def test_a_layer_is_as_close_to_the_real_one_as_its_integers_allow():
 def test_taps_without_weights_are_left_out_and_change_nothing():
     weight, bias = torch.randn(4, 3, 5, 5), torch.randn(3)
     layer = make_exact(upsampling(weight, bias, Activation.RELU), torch.ones(4), BYTES, torch.full((3,), 9.0), BYTES)
-    assert [len(taps) for taps in layer._taps] == [9, 6, 6, 4]
+    masked = torch.randint(-9, 10, (2, 4, 3, 3)).double() * torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    cross = IntegerLayer(masked, torch.tensor([7.0, -9]), torch.ones(2), Activation.NONE, 1, OUTPUTS)
     x = integers(BYTES, 1, 4, 5, 5)
-    assert torch.equal(layer(x).long(), in_whole_numbers(layer, x))
+    for made, taps in ((layer, 9), (cross, 4)):
+        assert len(made._taps) == taps
+        assert torch.equal(made(x).long(), in_whole_numbers(made, x))
     silent = IntegerLayer(torch.zeros(2, 3, 3, 3), torch.tensor([7.0, -9]), torch.ones(2), Activation.NONE, 1, OUTPUTS)
     assert torch.equal(silent(integers(BYTES, 1, 3, 4, 4))[0, :, 0, 0], torch.tensor([4.0, -4.0], dtype=torch.float64))
 
