@@ -112,7 +112,7 @@ def encode(
 def _latents_and_moves(levels: Tensor, header: Header, model: zoo.Model, *search: Any) -> tuple[Latents, Integers]:
     """What is public of a picture [1, 3, H, W], and what leads to the full one. search: the rest for `find_latents`."""
     network, level = model.network, level_of(header, model)
-    runtime.give_freed_memory_back()  # reading a large picture takes several times its size
+    runtime.give_freed_memory_back(levels.numel())  # reading a large picture takes several times its size
     with model.arithmetic():
         moved, y, z_real = overshoot.analyse(network, Padded(levels), level)
     z, latents = clamp_z(z_real).to(model.choose_integers()), network.scale(moved.float(), level)

@@ -19,6 +19,7 @@ LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch asks for pages of 2 MiB
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LARGEST_INT = 2**31 - 1
 LARGEST_KEPT = 32 * 2**20  # bytes: the most that glibc takes for the second
+WORTH_GIVING_BACK = 2**24  # values of a picture: 5.6 megapixels in colour
 
 _computed_in: int | None = None  # number of the process that torch's threads were started in
 
@@ -92,10 +93,13 @@ def keep_freed_memory() -> None:
     mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
 
 
-def give_freed_memory_back() -> None:
+def give_freed_memory_back(values: int) -> None:
     """The end of what `keep_freed_memory` began, until more is freed: for the moments after which less is needed, as
     when a large picture has been read. Does nothing where the C library is not glibc.
+
+    values: of the picture. One of few keeps its memory: to ask for that again, page by page, takes as long as the
+    transforms.
     """
-    if sys.platform.startswith("linux"):
+    if values >= WORTH_GIVING_BACK and sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)

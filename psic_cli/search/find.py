@@ -75,7 +75,7 @@ def find_latents(
         full = torch.empty_like(latents)
         _round(tiles, full, model.network, level_of(header, model), spent.rounds, step_done)
         tiles.clear()  # what they stand for is as large as the picture
-        runtime.give_freed_memory_back()  # gradients take much
+        runtime.give_freed_memory_back(levels.numel())  # gradients take much
     aim = Aim(BUDGET_DB, spent.steps, spent.at_once, spent.resolution, header.strength / 100)
     if made_readable:
         towards = replace(aim, limit_db=READABLE_DB, share=1.0, likeness=READABLE_LIKENESS, rate=READABLE_RATE)
