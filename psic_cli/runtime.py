@@ -10,6 +10,8 @@ import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 # Threads that wait for each other spin for milliseconds, in every layer: on a busy machine they take the processor from
 # the very thread that they wait for. Asleep they cost nothing. OpenMP of GNU, LLVM and Intel obeys the first variable;
@@ -83,14 +85,9 @@ def keep_freed_memory() -> None:
     Layers write tens of megabytes, and free them soon after. glibc returns freed memory to the system at once, which
     then hands it out again page by page, 4 KiB each: a fifth of the time of the transforms at 2 MP went there.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
-    mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+    with _glibc() as library:
+        library.mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
+        library.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
 
 
 def give_freed_memory_back(values: int) -> None:
@@ -100,6 +97,13 @@ def give_freed_memory_back(values: int) -> None:
     values: of the picture. One of few keeps its memory: to ask for that again, page by page, takes as long as the
     transforms.
     """
-    if values >= WORTH_GIVING_BACK and sys.platform.startswith("linux"):
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+    if values >= WORTH_GIVING_BACK:
+        with _glibc() as library:
+            library.malloc_trim(0)
+
+
+@contextlib.contextmanager
+def _glibc() -> Iterator[Any]:
+    """The C library, to call what only glibc has; what is inside ends where there is no such function."""
+    with contextlib.suppress(OSError, AttributeError):
+        yield ctypes.CDLL(None) if sys.platform.startswith("linux") else None
