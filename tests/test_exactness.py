@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from psic_cli import zoo
+from psic_cli.benchmark.symbols import SETTINGS
 from psic_cli.networks import integer_layers
 from tests.exact_process import predictions
 
@@ -23,16 +24,6 @@ pytestmark = pytest.mark.usefixtures("tiny_models")
 HERE = torch.backends.cpu.get_cpu_capability()
 CARRIERS = ("float64", "float32", "int32")
 INTEGERS = "tests.exact_process"  # the module that decodes
-ORDER = ["DEFAULT", "AVX2", "AVX512"]
-AVAILABLE = ORDER[: ORDER.index(HERE) + 1] if HERE in ORDER else [HERE]
-
-# name: (threads, ATEN_CPU_CAPABILITY, MKL's and oneDNN's instruction sets, mkldnn on)
-SETTINGS = {
-    "as-it-comes": (1, None, None, None, True),
-    "two-threads-avx512": (2, "avx512", "AVX512", "AVX512_CORE", True),
-    "two-threads-avx2-without-mkldnn": (2, "avx2", "AVX2", "AVX2", False),
-    "plain-instructions": (1, "default", "SSE4_2", "SSE41", True),
-}
 
 
 def found_in_a_process(module, *arguments, **variables):
@@ -44,20 +35,12 @@ def found_in_a_process(module, *arguments, **variables):
     return json.loads(done.stdout)
 
 
-def asked_for(setting):
-    """Arguments and environment of a process in one of SETTINGS. Skips where this processor has it not."""
-    threads, capability, mkl, onednn, mkldnn = SETTINGS[setting]
-    if capability and capability.upper() not in AVAILABLE:
-        pytest.skip(f"this processor has no {capability}")
-    variables = {
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "ATEN_CPU_CAPABILITY": capability,
-        "MKL_ENABLE_INSTRUCTIONS": mkl,
-        "ONEDNN_MAX_CPU_ISA": onednn,
-    }
-    arguments = [] if mkldnn else ["--without-mkldnn"]
-    return arguments, {key: value for key, value in variables.items() if value}
+def asked_for(name):
+    """One of SETTINGS. Skips where this processor has it not."""
+    setting = SETTINGS[name]
+    if not setting.is_here():
+        pytest.skip(f"this processor has no {setting.capability}")
+    return setting
 
 
 def check(integers):
@@ -71,13 +54,12 @@ def check(integers):
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_integers_are_the_same_in_every_setting_of_a_processor(name):
-    threads, capability, _, _, mkldnn = SETTINGS[name]
-    arguments, variables = asked_for(name)
-    result = found_in_a_process(INTEGERS, *arguments, **variables)
+    asked = asked_for(name)
+    result = found_in_a_process(INTEGERS, *asked.arguments(), **asked.environment())
     setting = result["setting"]
-    assert setting["threads"] == threads
-    assert setting["capability"] == (capability.upper() if capability else HERE)
-    assert setting["mkldnn"] is mkldnn
+    assert setting["threads"] == asked.threads
+    assert setting["capability"] == (asked.capability.upper() if asked.capability else HERE)
+    assert setting["mkldnn"] is asked.mkldnn
     check(result["integers"])
 
 

@@ -31,7 +31,7 @@ def compare(network: str, checkpoint: Path, model: zoo.Model, folder: Path) -> d
 
     from psic_cli import codec
 
-    theirs = _original(network, checkpoint)
+    theirs = original(network, checkpoint)
     found: dict[str, list[list[float]]] = {"psic": [], "compressai": []}
     for path in find_pictures(folder):
         rgb = read_rgb(path)
@@ -39,7 +39,7 @@ def compare(network: str, checkpoint: Path, model: zoo.Model, folder: Path) -> d
         full, decoding = _timed(codec.decode, data, version=codec.Version.FULL)
         found["psic"].append([8 * len(data) / rgb[..., 0].size, psnr(full.rgb, rgb), encoding, decoding])
         with torch.inference_mode():
-            coded, encoding = _timed(theirs.compress, _tensor(rgb))
+            coded, encoding = _timed(theirs.compress, as_tensor(rgb))
             decoded, decoding = _timed(theirs.decompress, coded["strings"], coded["shape"])
         size = sum(len(string) for strings in coded["strings"] for string in strings)
         x_hat = decoded["x_hat"][0, :, : rgb.shape[0], : rgb.shape[1]]
@@ -57,7 +57,8 @@ def _timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[A
     return given, time.process_time() - started
 
 
-def _tensor(rgb: Pixels) -> Any:
+def as_tensor(rgb: Pixels) -> Any:
+    """As CompressAI's networks take a picture: float32 [1, 3, h, w], 0..1, padded."""
     import torch
 
     from psic_cli.networks.backbone import PICTURE_MULTIPLE
@@ -67,8 +68,8 @@ def _tensor(rgb: Pixels) -> Any:
     return pad_to_multiple(x, PICTURE_MULTIPLE)
 
 
-def _original(network: str, checkpoint: Path) -> Any:
-    """CompressAI's network, ready to code."""
+def original(network: str, checkpoint: Path) -> Any:
+    """CompressAI's own network, ready to code."""
     packages.need("compressai", "a comparison with CompressAI", extra="compressai")
     import torch
     from compressai.registry import MODELS

@@ -39,7 +39,7 @@ def measure(command: Sequence[str], threads: int, limit_seconds: float = 0.0) ->
     limits = [str(limit_seconds), str(round(_free_bytes() * _SHARE_OF_MEMORY))]
     launcher = [sys.executable, "-m", f"{__package__}.launcher"]
     done = subprocess.run(
-        [*launcher, *limits, sys.executable, *command], stdout=subprocess.PIPE, env=_environment(threads), check=True
+        [*launcher, *limits, sys.executable, *command], stdout=subprocess.PIPE, env=environment(threads), check=True
     )
     report = json.loads(done.stdout)
     if "failed" in report:
@@ -51,7 +51,8 @@ def measure(command: Sequence[str], threads: int, limit_seconds: float = 0.0) ->
     return Spent(**report)
 
 
-def _environment(threads: int) -> dict[str, str]:
+def environment(threads: int) -> dict[str, str]:
+    """Of a process that finds this psic_cli and computes with so many threads."""
     path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, path)),

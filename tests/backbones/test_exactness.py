@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from psic_cli.backbones.architectures import NAMES
+from psic_cli.benchmark.symbols import SETTINGS
 from tests.backbones import made
 from tests.backbones.exact_process import CARRIERS, all_predictions
 from tests.cli.run import psic
-from tests.test_exactness import HERE, SETTINGS, asked_for, found_in_a_process
+from tests.test_exactness import HERE, asked_for, found_in_a_process
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +40,11 @@ def test_both_float_types_predict_the_same(models):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_setting_of_a_processor_predicts_the_same(setting, models):
-    threads, capability, *_ = SETTINGS[setting]
-    arguments, variables = asked_for(setting)
+    asked = asked_for(setting)
     folder, expected = models
-    found = in_a_process(folder, *arguments, **variables)
-    assert found["threads"] == threads
-    assert found["capability"] == (capability.upper() if capability else HERE)
+    found = in_a_process(folder, *asked.arguments(), **asked.environment())
+    assert found["threads"] == asked.threads
+    assert found["capability"] == (asked.capability.upper() if asked.capability else HERE)
     assert found["predictions"] == expected
 
 

@@ -22,6 +22,7 @@ from tests.cli.conftest import picture_bytes
 from tests.cli.run import psic_process
 from tests.ray.jobs import Copying
 
+MODELS = Path(__file__).parents[1] / "vectors" / "models"
 KIND = Kind(*("copy", "pictures", "a copy", frozenset({".png"}), ".copy"), file_suffixes=frozenset())
 ENCODE = ("encode", "--open", "--effort", "0", "--quiet")
 
@@ -120,12 +121,15 @@ def growth(count: int) -> None:
         for number in range(count):
             (source / f"{number}.png").write_bytes(picture_bytes(number, width=96, height=64))
         words = (*ENCODE, "-m", "tiny", "--ray", "local", source, "-o", f"{folder}/out")
-        thread = threading.Thread(target=psic_process, args=words)
+        done = []
+        thread = threading.Thread(target=lambda: done.append(psic_process(*words, PSIC_MODELS=str(MODELS))))
         thread.start()
         while thread.is_alive():
             made = sum(1 for _ in Path(folder, "out").rglob("*.psic"))
             say(f"{made} pictures: {max(map(resident_mb, workers()), default=0):.0f} MB")
             thread.join(10)
+        made = sum(1 for _ in Path(folder, "out").rglob("*.psic"))
+        say(f"exit {done[0].code}, {made} pictures")
 
 
 def items(count: int) -> None:
