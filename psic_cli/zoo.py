@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from platformdirs import user_data_path
 from psic_cli import runtime
 from psic_cli.bitstream.header import quality_level
 from psic_cli.errors import ModelError, UsageError
+from psic_cli.kept import kept
 
 if TYPE_CHECKING:
     import torch
@@ -238,7 +238,7 @@ def load_card(card: Card, *, device: str = "cpu", precision: str = "auto", integ
     return _load(card, device, precision, integers)
 
 
-@lru_cache(maxsize=4)
+@kept(4)
 def _load(card: Card, device: str, precision: str, integers: str) -> Model:
     import torch
     from safetensors import SafetensorError

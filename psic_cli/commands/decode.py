@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,7 +102,7 @@ def decode(
     picture. Outputs keep the time and the permissions of their inputs.
     """
     from psic_cli import zoo
-    from psic_cli.jobs import decoding
+    from psic_cli.jobs import decoding, turns
     from psic_cli.shell import batch, conditions, pictures, streams, worklist
     from psic_cli.shell.outcome import Outcome
 
@@ -129,7 +128,6 @@ def decode(
         if device is options.Device.CUDA and todo is not None:
             zoo.choose_device(device.value)  # refused before anything is read
         key = conditions.condition_for_decode(condition, full, standard)
-        network = threading.Lock()  # one picture at a time: it uses all cores, and reading and writing go on beside it
 
         job = decoding.Decoding(
             format=kind_of_picture,
@@ -148,10 +146,12 @@ def decode(
                 *(ray, operands, output, kind, job, rules, standard), secret=secret, threads=threads, doing="decoding"
             )
 
-        def work(source: bytes, outcome: Outcome) -> None:
-            job.work(source, outcome, secret, network)
+        with turns.sharing(min(jobs, len(todo.tasks)), device.value) as turn:
 
-        return batch.run(todo, work, rules, standard, doing="decoding")
+            def work(source: bytes, outcome: Outcome) -> None:
+                job.work(source, outcome, secret, turn)
+
+            return batch.run(todo, work, rules, standard, doing="decoding")
 
 
 def _picture_format(name: str | None, output: str | None, inputs: list[str]) -> PictureFormat:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +16,7 @@ from psic_cli.shell.terminal import terminal
 if TYPE_CHECKING:
     from psic_cli.jobs import Secret
     from psic_cli.jobs.encoding import Encoding
+    from psic_cli.jobs.turns import Turn
     from psic_cli.shell.batch import Work
     from psic_cli.shell.outcome import Outcome
 
@@ -110,6 +110,7 @@ def encode(
     permissions of their inputs.
     """
     from psic_cli import zoo
+    from psic_cli.jobs import turns
     from psic_cli.jobs.encoding import Encoding
     from psic_cli.shell import batch, conditions, opening, plugins, streams, worklist
 
@@ -157,7 +158,9 @@ def encode(
         secret = None if key is None else key.secret
         public = MadePublic()
         if todo is not None:
-            code = batch.run(todo, _work(job, secret, todo.is_batch, public), rules, standard, doing="encoding")
+            with turns.sharing(min(jobs, len(todo.tasks)), device.value) as turn:
+                work = _work(job, secret, todo.is_batch, public, turn)
+                code = batch.run(todo, work, rules, standard, doing="encoding")
         else:
             assert ray is not None
             code = on_ray.run(
@@ -171,14 +174,13 @@ def encode(
     return code
 
 
-def _work(job: Encoding, secret: Secret, is_batch: bool, public: MadePublic) -> Work:
+def _work(job: Encoding, secret: Secret, is_batch: bool, public: MadePublic, turn: Turn) -> Work:
     if is_batch:
         job.load()  # one clear error rather than one per picture; a single picture is looked at first
-    network = threading.Lock()  # one picture at a time: it uses all cores, and reading and writing go on beside it
 
     def work(source: bytes, outcome: Outcome) -> None:
         with terminal.counting("searching") as count:
-            job.work(source, outcome, secret, network, None if is_batch else count)  # a batch has a bar of its own
+            job.work(source, outcome, secret, turn, None if is_batch else count)  # a batch has a bar of its own
         public.add(outcome)
 
     return work

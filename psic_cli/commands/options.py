@@ -87,7 +87,7 @@ Jobs = Annotated[
         metavar="N",
         min=1,
         max=64,
-        help="Pictures read and written at the same time.",
+        help="Pictures in work at the same time, which share the threads.",
         rich_help_panel=BATCHES,
     ),
 ]

@@ -5,9 +5,9 @@ bytes and secret are given to its `work`, which fills in an `Outcome`.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Protocol
 
+from psic_cli.jobs.turns import Turn
 from psic_cli.shell.outcome import Outcome
 
 # The 32 bytes of the key, asked for once a picture needs them; None where no key was asked for.
@@ -25,11 +25,10 @@ class Job(Protocol):
         source: bytes,
         outcome: Outcome,
         secret: Secret,
-        turn: AbstractContextManager[object],
+        turn: Turn,
         advance: Callable[[int, int], None] | None = None,
     ) -> None:
         """The bytes of an input to `outcome.data`; raises to fail.
 
-        turn: entered while a network computes, which one picture does at a time, as it uses all cores. advance: told
-        how many steps of how many are done.
+        turn: entered while a network computes (see turns.py). advance: told how many steps of how many are done.
         """

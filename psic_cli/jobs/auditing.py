@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from psic_cli import __version__, zoo
 from psic_cli.jobs import Secret
+from psic_cli.jobs.turns import Turn
 from psic_cli.search.effort import DEFAULT_EFFORT
 from psic_cli.shell.opening import DEFAULT_MAX_PIXELS
 from psic_cli.shell.outcome import Outcome, naming
@@ -44,7 +44,7 @@ class Auditing:
         source: bytes,
         outcome: Outcome,
         secret: Secret,
-        turn: AbstractContextManager[object],
+        turn: Turn,
         advance: Callable[[int, int], None] | None = None,
     ) -> None:
         """Fill in the outcome, as `Job` says: without a secret a sealed file is read in its protected version alone."""
@@ -52,7 +52,7 @@ class Auditing:
         from psic_cli.evaluation.coding import Making
 
         name, device = outcome.task.source_name, zoo.choose_device(self.device)
-        with turn, naming(name):
+        with turn(0), naming(name):
             if audit_inputs.is_psic(name, source):
                 prepared = audit_inputs.prepare_file(source, None, secret, device, self.max_pixels)
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from psic_cli import zoo
@@ -11,6 +10,7 @@ from psic_cli.bitstream import container
 from psic_cli.bitstream.header import Header
 from psic_cli.errors import ConditionError
 from psic_cli.jobs import Secret
+from psic_cli.jobs.turns import Turn
 from psic_cli.shell import opening, pictures
 from psic_cli.shell.opening import DEFAULT_MAX_PIXELS
 from psic_cli.shell.outcome import Outcome, naming
@@ -39,7 +39,7 @@ class Decoding:
         source: bytes,
         outcome: Outcome,
         secret: Secret,
-        turn: AbstractContextManager[object],
+        turn: Turn,
         advance: Callable[[int, int], None] | None = None,
     ) -> None:
         """Fill in the outcome, as `Job` says. Without a secret it is the protected version."""
@@ -53,7 +53,7 @@ class Decoding:
             self._check_key(header, secret)
         outcome.lap("read")
         key = secret() if secret is not None and header.sealed else None
-        with turn, naming(name):
+        with turn(outcome.width * outcome.height), naming(name):
             from psic_cli import codec
 
             version = codec.Version.PROTECTED if secret is None else codec.Version.FULL

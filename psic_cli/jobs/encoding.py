@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psic_cli import zoo
 from psic_cli.jobs import Secret
+from psic_cli.jobs.turns import Turn
 from psic_cli.search.effort import DEFAULT_EFFORT
 from psic_cli.shell import metadata, pictures
 from psic_cli.shell.opening import DEFAULT_MAX_PIXELS
@@ -46,7 +46,7 @@ class Encoding:
         source: bytes,
         outcome: Outcome,
         secret: Secret,
-        turn: AbstractContextManager[object],
+        turn: Turn,
         advance: Callable[[int, int], None] | None = None,
     ) -> None:
         """Fill in the outcome, as `Job` says. Without a secret the file is open."""
@@ -56,7 +56,7 @@ class Encoding:
             outcome.width, outcome.height = picture.width, picture.height
         outcome.lap("read")
         key = None if secret is None else secret()
-        with turn, naming(name):
+        with turn(outcome.width * outcome.height), naming(name):
             from psic_cli import codec
 
             outcome.data = codec.encode(

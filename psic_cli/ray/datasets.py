@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from psic_cli.errors import UsageError
+from psic_cli.jobs.turns import Turns
 from psic_cli.search.effort import DEFAULT_EFFORT
 from psic_cli.shell.exit_codes import exit_code_for
 from psic_cli.shell.outcome import Outcome, attempting
@@ -93,7 +93,7 @@ class Encoder:
         runtime.use_threads(threads)
         kept = ray.get(ledger.secret.remote())
         self._secret = None if kept is None else lambda: bytes(kept.value)
-        self._job, self._column, self._turn = job, column, threading.Lock()
+        self._job, self._column, self._turn = job, column, Turns()
         job.load()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

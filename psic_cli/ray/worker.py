@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from psic_cli import __version__, runtime
 from psic_cli.errors import InputError, PsicError, UsageError
 from psic_cli.jobs import Job
+from psic_cli.jobs.turns import Turns
 from psic_cli.ray.listing import Item
 from psic_cli.shell.outcome import Outcome, attempting
 
@@ -35,7 +35,7 @@ class Worker:
 
         self._ray, self._ledger, self._run, self._job = ray, ledger, run, job
         self._force, self._skip_existing = force, skip_existing
-        self._network = threading.Lock()
+        self._turn = Turns()  # one computes
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._trouble: PsicError | None = (
             None  # raised by the work: Ray starts other workers for one that fails to start
@@ -90,7 +90,7 @@ class Worker:
         item.target.check(item.target_name, overwrite=self._force)  # before minutes of work
         source = item.place.read(item.name)
         outcome.bytes_in = len(source)
-        self._job.work(source, outcome, self._secret, self._network)
+        self._job.work(source, outcome, self._secret, self._turn)
         outcome.publish()
         draft = _pack(replace(outcome, data=b""))
         digest = hashlib.sha256(outcome.data).digest()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
+from psic_cli.kept import kept
 from psic_cli.vlp.interface import Surrogate, load_vlp
 
 DEFAULTS = ("witness:lite0", "witness:lite1")
@@ -20,7 +20,7 @@ def surrogates_of(specs: Sequence[str], device: str) -> tuple[Surrogate, ...]:
     return _load(tuple(dict.fromkeys([*(DEFAULTS if beside else ()), *named])), device)
 
 
-@lru_cache(maxsize=2)
+@kept(2)
 def _load(specs: tuple[str, ...], device: str) -> tuple[Surrogate, ...]:
     import torch
 
