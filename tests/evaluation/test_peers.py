@@ -2,7 +2,7 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from psic_cli.errors import InputError, UsageError
 from psic_cli.evaluation import bd_rate, peers
@@ -60,6 +60,16 @@ def test_a_peer_is_better_on_a_photo_than_with_the_defaults_of_pillow(name):
     found = bd_rate.bd_rate(curve(rgb, WithDefaults(**vars(peer))), curve(rgb, peer))
     assert found is not None
     assert found[0] < -1.5  # percent
+
+
+def test_avif_does_not_depend_on_the_number_of_processors(monkeypatch):
+    (peer,) = peers.find_peers(["avif"])
+    few = peers.Peer(**vars(peer) | {"points": peer.points[4:5]})
+    found = []
+    for processors in (1, 4):
+        monkeypatch.setattr(AvifImagePlugin, "DEFAULT_MAX_THREADS", processors)  # what Pillow finds for itself
+        found.append(peers.measure("a.png", picture(2, 170, 161), few))
+    assert found[0] == found[1]
 
 
 def test_small_pictures_have_no_ms_ssim():
