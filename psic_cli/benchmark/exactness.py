@@ -1,9 +1,10 @@
 """What exact integers cost: the files of a model that was added, beside CompressAI's own with the same weights.
 
-    python -m psic_cli.benchmark.exactness mbt2018-mean checkpoint.pth mine pictures/
+    python -m psic_cli.benchmark.exactness mbt2018-mean mine pictures/ checkpoint.pth [checkpoint.pth ...]
 
-codes every picture with both, by turns, and prints sizes, PSNR and processor time as JSON. `mine` is the model that
-`psic models add` made of the checkpoint. psic's files are open ones without a shield, so that both code the same.
+codes every picture with both, by turns, and prints sizes, PSNR and processor time as JSON; of several checkpoints, of
+which `psic models add` made the family `mine` in this order, the BD-rate too (negative: psic's files are smaller).
+psic's files are open ones without a shield, so that both code the same.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,46 @@ import numpy as np
 
 from psic_cli import packages, zoo
 from psic_cli.backbones.architectures import VARIABLE
+from psic_cli.evaluation import bd_rate
 from psic_cli.evaluation.metrics import psnr
 from psic_cli.evaluation.sources import find_pictures, read_rgb
 from psic_cli.picture import Picture, Pixels
 from psic_cli.shell import streams
 
+NAMES = ("bpp", "psnr", "encode_seconds", "decode_seconds")
 
-def compare(network: str, checkpoint: Path, model: zoo.Model, folder: Path) -> dict[str, Any]:
-    """Means over the pictures in a folder: bits per pixel, PSNR in dB, seconds; "psic" and "compressai"."""
+
+def compare(network: str, model: zoo.Model, folder: Path, checkpoints: Sequence[Path]) -> dict[str, Any]:
+    """Means over the pictures in a folder, for each checkpoint, by rising quality: bits per pixel, PSNR in dB, seconds;
+    "psic" and "compressai".
+    """
+    pictures = find_pictures(folder)
+    last = len(checkpoints) - 1
+    qualities = [1 + round(99 * number / last) if last else 50 for number in range(len(checkpoints))]
+    curves = [
+        _compare(original(network, checkpoint), model, quality, pictures)
+        for checkpoint, quality in zip(checkpoints, qualities, strict=True)
+    ]
+    found: dict[str, Any] = {"pictures": len(pictures), "qualities": curves}
+    if last:
+        ours, theirs = (
+            bd_rate.Curve(*(np.array([means[who][name] for means in curves]) for name in NAMES[:2]))
+            for who in ("psic", "compressai")
+        )
+        rate = bd_rate.bd_rate(theirs, ours)
+        found["bd_rate_percent"] = None if rate is None else rate[0]
+    return found
+
+
+def _compare(theirs: Any, model: zoo.Model, quality: int, pictures: Sequence[Path]) -> dict[str, dict[str, float]]:
     import torch
 
     from psic_cli import codec
 
-    theirs = original(network, checkpoint)
     found: dict[str, list[list[float]]] = {"psic": [], "compressai": []}
-    for path in find_pictures(folder):
+    for path in pictures:
         rgb = read_rgb(path)
-        data, encoding = _timed(codec.encode, Picture(rgb), None, model=model, strength=0, effort=0)
+        data, encoding = _timed(codec.encode, Picture(rgb), None, model=model, quality=quality, strength=0, effort=0)
         full, decoding = _timed(codec.decode, data, version=codec.Version.FULL)
         found["psic"].append([8 * len(data) / rgb[..., 0].size, psnr(full.rgb, rgb), encoding, decoding])
         with torch.inference_mode():
@@ -45,9 +69,7 @@ def compare(network: str, checkpoint: Path, model: zoo.Model, folder: Path) -> d
         x_hat = decoded["x_hat"][0, :, : rgb.shape[0], : rgb.shape[1]]
         levels = x_hat.clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
         found["compressai"].append([8 * size / rgb[..., 0].size, psnr(levels, rgb), encoding, decoding])
-    names = ("bpp", "psnr", "encode_seconds", "decode_seconds")
-    means = {who: dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True)) for who, rows in found.items()}
-    return {"pictures": len(found["psic"]), **means}
+    return {who: dict(zip(NAMES, np.mean(rows, axis=0).tolist(), strict=True)) for who, rows in found.items()}
 
 
 def _timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, float]:
@@ -83,14 +105,17 @@ def original(network: str, checkpoint: Path) -> Any:
 def main(arguments: list[str] | None = None) -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m psic_cli.benchmark.exactness", description=__doc__)
-    for name, kind in (("network", str), ("checkpoint", Path), ("model", str), ("folder", Path)):
+    for name, kind in (("network", str), ("model", str), ("folder", Path)):
         parser.add_argument(name, type=kind)
+    parser.add_argument("checkpoints", type=Path, nargs="+")
     asked = parser.parse_args(arguments)
     if asked.network in VARIABLE:
         parser.error(f"{asked.network} has no quality of its own to be compared at")
+    if len(asked.checkpoints) > 1:
+        bd_rate.check_available()
     model = zoo.load(asked.model, precision="float32")
     with streams.claim_streams() as standard:
-        standard.write_text(json.dumps(compare(asked.network, asked.checkpoint, model, asked.folder), indent=2) + "\n")
+        standard.write_text(json.dumps(compare(asked.network, model, asked.folder, asked.checkpoints), indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How many pictures decode differently in other settings of a processor: of a model that was added, and of CompressAI.
 
-    python -m psic_cli.benchmark.symbols mbt2018-mean checkpoint.pth mine pictures/
+    python -m psic_cli.benchmark.symbols mbt2018-mean mine pictures/ checkpoint.pth
 
 codes every picture once with both and decodes the files in one process for each setting that this processor has: other
 numbers of threads, other instruction sets, without oneDNN. Prints JSON: for psic how many files have other symbols
@@ -72,7 +72,7 @@ def capabilities() -> list[str]:
     return [*_CAPABILITIES[: _CAPABILITIES.index(here) + 1]] if here in _CAPABILITIES else [here]
 
 
-def count(network: str, checkpoint: Path, name: str, folder: Path) -> dict[str, Any]:
+def count(network: str, name: str, folder: Path, checkpoint: Path) -> dict[str, Any]:
     """For each setting, how many pictures decode otherwise than where they were coded, by what decodes them."""
     with tempfile.TemporaryDirectory() as temporary:
         files = Path(temporary)
@@ -127,7 +127,7 @@ def _decode(theirs: Any, files: Path) -> dict[str, list[Any]]:
 def _decode_in_a_process(setting: Setting, network: str, checkpoint: Path, files: Path) -> dict[str, list[Any]]:
     import torch
 
-    command = [sys.executable, "-m", "psic_cli.benchmark.symbols", network, str(checkpoint), "-", str(files)]
+    command = [sys.executable, "-m", "psic_cli.benchmark.symbols", network, "-", str(files), str(checkpoint)]
     subprocess.run([*command, "--decode", *setting.arguments()], env=setting.environment(), check=True)
     found: dict[str, list[Any]] = torch.load(files / DECODED, weights_only=True)
     return found
@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     import torch
 
     parser = argparse.ArgumentParser(prog="python -m psic_cli.benchmark.symbols", description=__doc__)
-    for name, kind in (("network", str), ("checkpoint", Path), ("model", str), ("folder", Path)):
+    for name, kind in (("network", str), ("model", str), ("folder", Path), ("checkpoint", Path)):
         parser.add_argument(name, type=kind)
     for name in ("--decode", "--without-mkldnn"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
         torch.save(_decode(original(asked.network, asked.checkpoint), asked.folder), asked.folder / DECODED)
         return
     with streams.claim_streams() as standard:
-        counts = count(asked.network, asked.checkpoint, asked.model, asked.folder)
+        counts = count(asked.network, asked.model, asked.folder, asked.checkpoint)
         standard.write_text(json.dumps(counts, indent=2) + "\n")
 
 

@@ -24,7 +24,7 @@ def test_symbols_of_psic_are_the_same_in_another_setting(tmp_path, monkeypatch, 
         Image.fromarray(rgb[:, :width]).save(folder / f"{width}.png")
     path = made.save_state(made.original("mbt2018-mean").state_dict())
     assert psic("models", "add", "compressai:mbt2018-mean", path, "--name", "mine", "--calibrate", folder).code == 0
-    symbols.main(["mbt2018-mean", str(path), "mine", str(folder)])
+    symbols.main(["mbt2018-mean", "mine", str(folder), str(path)])
     found = json.loads(capfdbinary.readouterr().out)
     theirs = found["plain"].pop("compressai")
     assert found == {"pictures": 2, "plain": {"psic float32": 0, "psic float64": 0}}
@@ -42,6 +42,6 @@ def test_other_symbols_and_other_pictures_are_counted():
 
 def test_a_variable_rate_is_not_compared(capsys):
     with pytest.raises(SystemExit) as stopped:
-        symbols.main([MEAN_VBR, "x.pth", "mine", "photos"])
+        symbols.main([MEAN_VBR, "mine", "photos", "x.pth"])
     assert stopped.value.code == 2
     assert "has no quality of its own" in capsys.readouterr().err
