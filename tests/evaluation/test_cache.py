@@ -144,7 +144,7 @@ def test_a_model_without_weights_is_never_taken_from_the_cache(tmp_path, tiny_mo
 
 
 def test_all_that_encoding_computes_with_counts_as_what_figures_come_from():
-    about_files = ("errors", "icc", "keys", "packages", "picture", "runtime", "shell", "torch_first", "zoo")
+    about_files = ("errors", "icc", "keys", "kept", "packages", "picture", "runtime", "shell", "torch_first", "zoo")
     imports = "import sys, psic_cli.codec, psic_cli.vlp.witness, psic_cli.backbones.architectures"
     loaded = f"{imports}; print(*(m for m in sys.modules if 'psic_cli.' in m))"
     names = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout.split()
