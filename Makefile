@@ -7,6 +7,8 @@ PYTHON ?= python3
 TORCH ?= torch torchvision
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Python compiles a module when it is first imported; all 20000 of them would take two minutes, and most are never used.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 
 # Stamps: made when an install has succeeded, out of date when pyproject.toml changes.
 TO_RUN := $(VENV)/.psic-installed
@@ -59,10 +61,10 @@ $(BIN)/python:
 # torch and torchvision in one step, so that they come from one index and fit each other.
 $(TO_RUN): pyproject.toml | $(BIN)/python
 	@echo "installing psic and what it needs into $(VENV): some minutes the first time"
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet -e .
+	$(INSTALL) $(TORCH)
+	$(INSTALL) -e .
 	@touch $@
 
 $(TO_TEST): pyproject.toml $(TO_RUN)
-	$(BIN)/python -m pip install --quiet -e '.[dev,train,evaluate,compressai,ray]'
+	$(INSTALL) -e '.[dev,train,evaluate,compressai,ray]'
 	@touch $@
