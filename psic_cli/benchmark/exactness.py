@@ -90,6 +90,12 @@ def as_tensor(rgb: Pixels) -> Any:
     return pad_to_multiple(x, PICTURE_MULTIPLE)
 
 
+def check_network(parser: argparse.ArgumentParser, network: str) -> None:
+    """A usage error for a network of variable rate."""
+    if network in VARIABLE:
+        parser.error(f"{network} has no quality of its own to be compared at")
+
+
 def original(network: str, checkpoint: Path) -> Any:
     """CompressAI's own network, ready to code."""
     packages.need("compressai", "a comparison with CompressAI", extra="compressai")
@@ -109,8 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.add_argument(name, type=kind)
     parser.add_argument("checkpoints", type=Path, nargs="+")
     asked = parser.parse_args(arguments)
-    if asked.network in VARIABLE:
-        parser.error(f"{asked.network} has no quality of its own to be compared at")
+    check_network(parser, asked.network)
     if len(asked.checkpoints) > 1:
         bd_rate.check_available()
     model = zoo.load(asked.model, precision="float32")

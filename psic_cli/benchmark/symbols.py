@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from psic_cli import zoo
-from psic_cli.backbones.architectures import VARIABLE
-from psic_cli.benchmark.exactness import as_tensor, original
+from psic_cli.benchmark.exactness import as_tensor, check_network, original
 from psic_cli.benchmark.processes import environment
 from psic_cli.evaluation.sources import find_pictures, read_rgb
 from psic_cli.picture import Picture
@@ -152,8 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("--decode", "--without-mkldnn"):
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
-    if asked.network in VARIABLE:
-        parser.error(f"{asked.network} has no quality of its own to be compared at")
+    check_network(parser, asked.network)
     if asked.decode:
         torch.backends.mkldnn.set_flags(_enabled=not asked.without_mkldnn)
         torch.save(_decode(original(asked.network, asked.checkpoint), asked.folder), asked.folder / DECODED)
