@@ -55,7 +55,7 @@ def check(integers):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_integers_are_the_same_in_every_setting_of_a_processor(name):
     asked = asked_for(name)
-    result = found_in_a_process(INTEGERS, *asked.arguments(), **asked.environment())
+    result = found_in_a_process(INTEGERS, *asked.arguments(), **asked.variables())
     setting = result["setting"]
     assert setting["threads"] == asked.threads
     assert setting["capability"] == (asked.capability.upper() if asked.capability else HERE)

@@ -44,11 +44,16 @@ class Setting:
         """Whether this processor has the instructions."""
         return self.capability is None or self.capability.upper() in capabilities()
 
-    def environment(self) -> dict[str, str]:
-        """Of the process."""
-        names = ("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
-        values = (self.capability, self.mkl, self.onednn)
-        return environment(self.threads) | {name: value for name, value in zip(names, values, strict=True) if value}
+    def variables(self) -> dict[str, str]:
+        """Of the process's environment, beside all others."""
+        found = {
+            "OMP_NUM_THREADS": str(self.threads),
+            "MKL_NUM_THREADS": str(self.threads),
+            "ATEN_CPU_CAPABILITY": self.capability,
+            "MKL_ENABLE_INSTRUCTIONS": self.mkl,
+            "ONEDNN_MAX_CPU_ISA": self.onednn,
+        }
+        return {name: value for name, value in found.items() if value}
 
     def arguments(self) -> list[str]:
         """Of the process: what no variable tells."""
@@ -127,7 +132,8 @@ def _decode_in_a_process(setting: Setting, network: str, checkpoint: Path, files
     import torch
 
     command = [sys.executable, "-m", "psic_cli.benchmark.symbols", network, "-", str(files), str(checkpoint)]
-    subprocess.run([*command, "--decode", *setting.arguments()], env=setting.environment(), check=True)
+    variables = environment(setting.threads) | setting.variables()
+    subprocess.run([*command, "--decode", *setting.arguments()], env=variables, check=True)
     found: dict[str, list[Any]] = torch.load(files / DECODED, weights_only=True)
     return found
 

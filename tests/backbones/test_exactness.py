@@ -42,7 +42,7 @@ def test_both_float_types_predict_the_same(models):
 def test_every_setting_of_a_processor_predicts_the_same(setting, models):
     asked = asked_for(setting)
     folder, expected = models
-    found = in_a_process(folder, *asked.arguments(), **asked.environment())
+    found = in_a_process(folder, *asked.arguments(), **asked.variables())
     assert found["threads"] == asked.threads
     assert found["capability"] == (asked.capability.upper() if asked.capability else HERE)
     assert found["predictions"] == expected
