@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from psic_cli.search import surrogates
+from psic_cli.search import find, surrogates
+from psic_cli.search.effort import DEFAULT_EFFORT, EFFORTS, Effort
 
 # Examples are drawn the same way on every run, and slow machines are not failures.
 settings.register_profile("psic", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -49,8 +50,10 @@ class Blur(torch.nn.Module):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cheap_surrogates():
-    """Where nobody names the models to mislead, encoders ask a small one. (Other processes are told `--effort 0`.)"""
+def _cheap_searches():
+    """Encoders ask a small model where nobody names those to mislead, and at the default effort they ask it four times.
+    (Other processes are told `--effort 0`; what searches achieve is tested in tests/search.)
+    """
     load = surrogates._load
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -58,6 +61,9 @@ def _cheap_surrogates():
             "_load",
             lambda specs, device: (Blur(),) if specs == surrogates.DEFAULTS else load(specs, device),
         )
+        efforts = list(EFFORTS)
+        efforts[DEFAULT_EFFORT] = Effort(4, 2, rounds=1)
+        patch.setattr(find, "EFFORTS", efforts)
         yield
 
 

@@ -31,14 +31,17 @@ def _tiny_models():
         yield
 
 
+EFFORT = 4  # enough for a shield that is seen in any decode
+
+
 @pytest.fixture(scope="module")
 def sealed(_tiny_models) -> bytes:
-    return codec.encode(PICTURE, OWNER, model=zoo.load("tiny"))
+    return codec.encode(PICTURE, OWNER, model=zoo.load("tiny"), effort=EFFORT)
 
 
 @pytest.fixture(scope="module")
 def plain(_tiny_models) -> bytes:
-    return codec.encode(PICTURE, None, model=zoo.load("tiny"))
+    return codec.encode(PICTURE, None, model=zoo.load("tiny"), effort=EFFORT)
 
 
 def pixels(data: bytes, secret: bytes | None, version: Version) -> np.ndarray:
@@ -172,7 +175,7 @@ def test_a_changed_header_is_noticed_by_whoever_has_the_key(sealed, field):
 
 
 def test_a_seal_does_not_fit_another_file_of_the_same_owner(sealed):
-    other = codec.encode(Picture(RGB[::-1]), OWNER, model=zoo.load("tiny"))
+    other = codec.encode(Picture(RGB[::-1]), OWNER, model=zoo.load("tiny"), effort=EFFORT)
     moved = changed(sealed, {Section.SEALED: unpack(other).sections[Section.SEALED]})
     with pytest.raises(FormatError, match="changed after sealing"):
         codec.decode(moved, OWNER, version=Version.FULL)
@@ -196,7 +199,7 @@ def test_edits_with_a_fitting_checksum_give_a_picture_or_a_clear_error(plain, da
 
 
 def test_two_encodes_differ_in_the_seal_alone(sealed):
-    again = codec.encode(PICTURE, OWNER, model=zoo.load("tiny"))
+    again = codec.encode(PICTURE, OWNER, model=zoo.load("tiny"), effort=EFFORT)
     one, other = unpack(sealed), unpack(again)
     assert one.header == other.header
     assert {s: p for s, p in one.sections.items() if s != Section.SEALED} == {
@@ -211,4 +214,4 @@ def test_two_encodes_differ_in_the_seal_alone(sealed):
 
 
 def test_two_open_encodes_are_equal(plain):
-    assert codec.encode(PICTURE, None, model=zoo.load("tiny")) == plain
+    assert codec.encode(PICTURE, None, model=zoo.load("tiny"), effort=EFFORT) == plain
