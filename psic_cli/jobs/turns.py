@@ -19,9 +19,12 @@ Turn = Callable[[int], AbstractContextManager[object]]
 
 
 class Turns:
-    """Lets so many pictures compute at the same time, as long as they are small; first come, first served."""
+    """Lets so many pictures compute at the same time, as long as they are small; first come, first served.
 
-    def __init__(self, pictures: int = 1) -> None:
+    pictures: how many, or what tells it when the first comes.
+    """
+
+    def __init__(self, pictures: int | Callable[[], int] = 1) -> None:
         self._most, self._pictures, self._pixels = pictures, 0, 0
         self._queue, self._changed = threading.Lock(), threading.Condition()
 
@@ -38,6 +41,8 @@ class Turns:
                 self._changed.notify_all()
 
     def _has_room(self, pixels: int) -> bool:
+        if callable(self._most):
+            self._most = self._most()
         if not self._pictures:
             return True
         return self._pictures < self._most and self._pixels + pixels <= MOST_PIXELS
@@ -45,19 +50,26 @@ class Turns:
 
 @contextmanager
 def sharing(pictures: int, device: str) -> Iterator[Turns]:
-    """Turns for so many pictures in work at the same time, which divide torch's threads among them while inside. On a
-    GPU, which one picture keeps busy, they are computed one by one. device: auto, cpu or cuda.
+    """Turns for so many pictures in work at the same time, which divide torch's threads among them from the first turn
+    on: before it, torch is not needed. On a GPU, which one picture keeps busy, they are computed one by one. device:
+    auto, cpu or cuda.
     """
-    if pictures < 2:  # then torch need not be loaded before the picture has been looked at
-        yield Turns()
-        return
-    on_cpu = zoo.choose_device(device) == "cpu"
-    import torch
+    whole = 0
 
-    threads = torch.get_num_threads()
-    at_once = min(pictures, threads) if on_cpu else 1
-    torch.set_num_threads(threads // at_once)
+    def at_once() -> int:
+        nonlocal whole
+        on_cpu = zoo.choose_device(device) == "cpu"
+        import torch
+
+        whole = torch.get_num_threads()
+        shared = min(pictures, whole) if on_cpu else 1
+        torch.set_num_threads(whole // shared)
+        return shared
+
     try:
         yield Turns(at_once)
     finally:
-        torch.set_num_threads(threads)
+        if whole:
+            import torch
+
+            torch.set_num_threads(whole)

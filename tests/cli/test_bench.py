@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from psic_cli.benchmark import measure
+from psic_cli.benchmark import processes
 from psic_cli.benchmark.processes import Spent
 from psic_cli.shell.exit_codes import ExitCode
 from tests.cli.conftest import picture_bytes
@@ -21,14 +21,14 @@ def quick(monkeypatch):
 
 @pytest.mark.slow
 def test_fresh_processes_are_measured_and_what_is_printed_is_written(folder, monkeypatch):
-    real = measure.measure
+    real = processes.measure
 
     def stand_in_for_psic(command, *arguments):  # its processes take seconds each
         if {"encode", "decode"} & set(command) and "psic_cli" in command:
             return Spent(1.5, 1.0, 200_000_000)
         return real(command, *arguments)
 
-    monkeypatch.setattr(measure, "measure", stand_in_for_psic)
+    monkeypatch.setattr("psic_cli.benchmark.measure.measure", stand_in_for_psic)
     result = psic("bench", "--sizes", "0.004", *OPTIONS, "-o", "out.json")
     assert result.code == ExitCode.OK, result.stderr
     assert (folder / "out.json").read_bytes() == result

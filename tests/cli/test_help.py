@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,13 @@ def test_a_refused_input_does_not_wait_for_torch(folder):
             timeout=300,
         )
         assert "torch" not in json.loads(done.stderr.decode().splitlines()[-1])[1]
+
+
+def test_a_batch_of_which_all_is_there_already_does_not_wait_for_torch(sealed, folder):
+    for name in ("a", "b"):
+        (folder / f"{name}.psic").write_bytes(Path(sealed).read_bytes())
+        (folder / f"{name}.png").write_bytes(b"mine")
+    assert "torch" not in loaded("decode", "--skip-existing", "a.psic", "b.psic")
 
 
 def test_encode_and_decode_never_load_training_libraries(photo):

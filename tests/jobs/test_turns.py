@@ -84,11 +84,11 @@ def four_threads():
 def test_pictures_share_the_threads(pictures, each, four_threads):
     found = []
     with sharing(pictures, "cpu") as turn:
+        at_once = [Picture(turn, 1000) for _ in range(min(pictures, 4))]
+        assert all(picture.runs() for picture in at_once)
         started = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
         started.start()
         started.join()
-        at_once = [Picture(turn, 1000) for _ in range(min(pictures, 4))]
-        assert all(picture.runs() for picture in at_once)
         for picture in at_once:
             picture.end()
     assert found == [each]
