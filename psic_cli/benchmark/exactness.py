@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from psic_cli import packages, zoo
-from psic_cli.backbones.architectures import VARIABLE
+from psic_cli.backbones.architectures import ELIC, VARIABLE
 from psic_cli.evaluation import bd_rate
 from psic_cli.evaluation.metrics import psnr
 from psic_cli.evaluation.sources import find_pictures, read_rgb
@@ -103,9 +104,17 @@ def original(network: str, checkpoint: Path) -> Any:
     from compressai.registry import MODELS
 
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    made = MODELS[network].from_state_dict(state.get("state_dict", state)).eval()
+    state, kind = state.get("state_dict", state), MODELS[network]
+    if network in ELIC:  # CompressAI 1.2.8 finds the width in a checkpoint, but not the groups of latents
+        part = re.compile(r"latent_codec\.y\.latent_codec\.y(\d+)\.context_prediction\.weight")
+        numbers = {int(match[1]): key for key in state if (match := part.fullmatch(key))}
+        groups = [state[numbers[number]].shape[1] for number in sorted(numbers)]
+        made = kind(state["g_a.0.weight"].shape[0], sum(groups), groups)
+        made.load_state_dict(state)
+    else:
+        made = kind.from_state_dict(state)
     made.update(force=True)
-    return made
+    return made.eval()
 
 
 def main(arguments: list[str] | None = None) -> None:

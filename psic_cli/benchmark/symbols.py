@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -92,7 +93,7 @@ def count(network: str, name: str, folder: Path, checkpoint: Path) -> dict[str, 
 
 
 def _code(theirs: Any, name: str, folder: Path, files: Path) -> int:
-    """Every picture as N.psic and, by CompressAI, N.json; how many there are."""
+    """Every picture as N.psic and, by CompressAI, N.pickle; how many there are."""
     import torch
 
     from psic_cli import codec
@@ -106,8 +107,7 @@ def _code(theirs: Any, name: str, folder: Path, files: Path) -> int:
         )
         with torch.inference_mode():
             coded = theirs.compress(as_tensor(rgb))
-        strings = [[string.hex() for string in part] for part in coded["strings"]]
-        files.joinpath(f"{number}.json").write_text(json.dumps([strings, list(coded["shape"])]))
+        files.joinpath(f"{number}.pickle").write_bytes(pickle.dumps([coded["strings"], coded["shape"]]))
     return len(paths)
 
 
@@ -121,9 +121,9 @@ def _decode(theirs: Any, files: Path) -> dict[str, list[Any]]:
     for path in sorted(files.glob("*.psic")):
         for integers in CARRIERS:
             found[f"psic {integers}"].append(codec.symbols_hash(path.read_bytes(), integers=integers))
-        strings, shape = json.loads(path.with_suffix(".json").read_text())
+        coded = pickle.loads(path.with_suffix(".pickle").read_bytes())  # whose parts differ from network to network
         with torch.inference_mode():
-            decoded = theirs.decompress([[bytes.fromhex(string) for string in part] for part in strings], shape)
+            decoded = theirs.decompress(*coded)
         found["compressai"].append(decoded["x_hat"].clamp(0, 1).mul(255).round().byte())
     return found
 

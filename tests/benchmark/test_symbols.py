@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from psic_cli.backbones.architectures import MEAN_VBR
+from psic_cli.backbones.architectures import CHEQUERBOARD, MEAN, MEAN_VBR
 from psic_cli.benchmark import symbols
 from tests import needs
 from tests.backbones import made
@@ -14,7 +14,8 @@ from tests.cli.run import psic
 
 
 @needs.COMPRESSAI
-def test_symbols_of_psic_are_the_same_in_another_setting(tmp_path, monkeypatch, capfdbinary):
+@pytest.mark.parametrize("name", [MEAN, CHEQUERBOARD])  # whose files CompressAI keeps in other parts
+def test_symbols_of_psic_are_the_same_in_another_setting(name, tmp_path, monkeypatch, capfdbinary):
     monkeypatch.setenv("PSIC_MODELS", str(tmp_path / "models"))
     monkeypatch.setattr(symbols, "SETTINGS", {"plain": symbols.SETTINGS["plain-instructions"]})
     folder = tmp_path / "photos"
@@ -22,9 +23,9 @@ def test_symbols_of_psic_are_the_same_in_another_setting(tmp_path, monkeypatch, 
     rgb = made.photo(64, 128)[0].mul(255).round().byte().permute(1, 2, 0).numpy()
     for width in (128, 100):
         Image.fromarray(rgb[:, :width]).save(folder / f"{width}.png")
-    path = made.save_state(made.original("mbt2018-mean").state_dict())
-    assert psic("models", "add", "compressai:mbt2018-mean", path, "--name", "mine", "--calibrate", folder).code == 0
-    symbols.main(["mbt2018-mean", "mine", str(folder), str(path)])
+    path = made.save_state(made.original(name).state_dict())
+    assert psic("models", "add", f"compressai:{name}", path, "--name", "mine", "--calibrate", folder).code == 0
+    symbols.main([name, "mine", str(folder), str(path)])
     found = json.loads(capfdbinary.readouterr().out)
     theirs = found["plain"].pop("compressai")
     assert found == {"pictures": 2, "plain": {"psic float32": 0, "psic float64": 0}}
