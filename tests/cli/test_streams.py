@@ -35,7 +35,7 @@ def test_a_pipe_gives_the_same_bytes_as_a_file(photo, key):
 
 
 def test_a_filter_in_two_processes(photo, key, folder):
-    sealed = psic_process("encode", "-m", "tiny", "--condition", key, stdin=photo.read_bytes())
+    sealed = psic_process("encode", "-m", "tiny", "--effort", "0", "--condition", key, stdin=photo.read_bytes())
     assert (sealed.code, sealed.stderr) == (0, "")
     full = psic_process("decode", "--condition", key, stdin=sealed)
     assert (full.code, full.stderr) == (0, "")
