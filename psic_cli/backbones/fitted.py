@@ -118,7 +118,7 @@ class _RealGroup:
 
 def _real_groups(name: str, state: dict[str, Tensor]) -> list[_RealGroup]:
     of_y, groups = "latent_codec.y.", []
-    parts = [of_y] if name == CHEQUERBOARD else [f"{of_y}latent_codec.y{k}." for k in range(_count_groups(state))]
+    parts = [of_y] if name == CHEQUERBOARD else [f"{of_y}latent_codec.y{k}." for k in range(len(group_sizes(state)))]
     channels: list[slice] = []
     for number, part in enumerate(parts):
         weight, bias = (state[f"{part}context_prediction.{key}"] for key in ("weight", "bias"))
@@ -137,8 +137,11 @@ def _real_groups(name: str, state: dict[str, Tensor]) -> list[_RealGroup]:
     return groups
 
 
-def _count_groups(state: dict[str, Tensor]) -> int:
-    return sum(key.endswith("context_prediction.weight") for key in state)
+def group_sizes(state: dict[str, Tensor]) -> list[int]:
+    """Latents in each group of a checkpoint of ELIC's."""
+    name = "latent_codec.y.latent_codec.y{}.context_prediction.weight"
+    count = sum(key.endswith(".context_prediction.weight") for key in state)
+    return [state[name.format(number)].shape[1] for number in range(count)]
 
 
 def _layers(state: dict[str, Tensor], name: str, kinds: list[LayerKind]) -> list[RealLayer]:

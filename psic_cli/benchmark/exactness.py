@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -103,12 +102,12 @@ def original(network: str, checkpoint: Path) -> Any:
     import torch
     from compressai.registry import MODELS
 
+    from psic_cli.backbones.fitted import group_sizes
+
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     state, kind = state.get("state_dict", state), MODELS[network]
     if network in ELIC:  # CompressAI 1.2.8 finds the width in a checkpoint, but not the groups of latents
-        part = re.compile(r"latent_codec\.y\.latent_codec\.y(\d+)\.context_prediction\.weight")
-        numbers = {int(match[1]): key for key in state if (match := part.fullmatch(key))}
-        groups = [state[numbers[number]].shape[1] for number in sorted(numbers)]
+        groups = group_sizes(state)
         made = kind(state["g_a.0.weight"].shape[0], sum(groups), groups)
         made.load_state_dict(state)
     else:
