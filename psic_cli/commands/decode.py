@@ -101,8 +101,8 @@ def decode(
     -o names another file, a folder, or - for standard output. Without INPUT, a .psic file piped in goes out as a
     picture. Outputs keep the time and the permissions of their inputs.
     """
-    from psic_cli import zoo
-    from psic_cli.jobs import decoding, turns
+    from psic_cli import turns, zoo
+    from psic_cli.jobs import decoding
     from psic_cli.shell import batch, conditions, pictures, streams, worklist
     from psic_cli.shell.outcome import Outcome
 

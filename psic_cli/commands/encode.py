@@ -16,9 +16,9 @@ from psic_cli.shell.terminal import terminal
 if TYPE_CHECKING:
     from psic_cli.jobs import Secret
     from psic_cli.jobs.encoding import Encoding
-    from psic_cli.jobs.turns import Turn
     from psic_cli.shell.batch import Work
     from psic_cli.shell.outcome import Outcome
+    from psic_cli.turns import Turn
 
 _DEFAULT_QUALITY = 50
 
@@ -109,8 +109,7 @@ def encode(
     Of several pictures that would get one name the first is done and the others fail. Outputs keep the time and the
     permissions of their inputs.
     """
-    from psic_cli import zoo
-    from psic_cli.jobs import turns
+    from psic_cli import turns, zoo
     from psic_cli.jobs.encoding import Encoding
     from psic_cli.shell import batch, conditions, opening, plugins, streams, worklist
 

@@ -7,8 +7,8 @@ bytes and secret are given to its `work`, which fills in an `Outcome`.
 from collections.abc import Callable
 from typing import Protocol
 
-from psic_cli.jobs.turns import Turn
 from psic_cli.shell.outcome import Outcome
+from psic_cli.turns import Turn
 
 # The 32 bytes of the key, asked for once a picture needs them; None where no key was asked for.
 Secret = Callable[[], bytes] | None

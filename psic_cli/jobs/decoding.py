@@ -10,11 +10,11 @@ from psic_cli.bitstream import container
 from psic_cli.bitstream.header import Header
 from psic_cli.errors import ConditionError
 from psic_cli.jobs import Secret
-from psic_cli.jobs.turns import Turn
 from psic_cli.shell import opening, pictures
 from psic_cli.shell.opening import DEFAULT_MAX_PIXELS
 from psic_cli.shell.outcome import Outcome, naming
 from psic_cli.shell.pictures import PictureFormat
+from psic_cli.turns import Turn
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from psic_cli import zoo
 from psic_cli.jobs import Secret
-from psic_cli.jobs.turns import Turn
 from psic_cli.search.effort import DEFAULT_EFFORT
 from psic_cli.shell import metadata, pictures
 from psic_cli.shell.opening import DEFAULT_MAX_PIXELS
 from psic_cli.shell.outcome import Outcome, naming
+from psic_cli.turns import Turn
 
 if TYPE_CHECKING:
     from psic_cli.vlp.interface import Surrogate

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from psic_cli.errors import UsageError
-from psic_cli.jobs.turns import Turns
 from psic_cli.search.effort import DEFAULT_EFFORT
 from psic_cli.shell.exit_codes import exit_code_for
 from psic_cli.shell.outcome import Outcome, attempting
+from psic_cli.turns import Turns
 
 if TYPE_CHECKING:
     from ray.data import Dataset

@@ -13,9 +13,9 @@ import numpy as np
 from psic_cli import __version__, runtime
 from psic_cli.errors import InputError, PsicError, UsageError
 from psic_cli.jobs import Job
-from psic_cli.jobs.turns import Turns
 from psic_cli.ray.listing import Item
 from psic_cli.shell.outcome import Outcome, attempting
+from psic_cli.turns import Turns
 
 _MOST_ATTEMPTS = 3
 _AT_ONCE = 2  # pictures: one is read or written while the network computes another

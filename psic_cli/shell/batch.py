@@ -4,15 +4,14 @@ A single task that fails just fails. In a batch each failure is reported, the re
 "partial". What is said and reported has the order of the list for any number of jobs.
 """
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from psic_cli.errors import UsageError
 from psic_cli.shell.exit_codes import ExitCode
 from psic_cli.shell.outcome import Outcome, Totals, attempting, record, say
+from psic_cli.shell.parallel import in_order
 from psic_cli.shell.report import open_report
 from psic_cli.shell.streams import Streams, abandon_unfinished, check_destination, make_folder, read_file, write_file
 from psic_cli.shell.terminal import terminal
@@ -43,11 +42,16 @@ def run(worklist: Worklist, work: Work, rules: Rules, streams: Streams, *, doing
     started = time.monotonic()
     totals = Totals()
     outcomes = [Outcome(task) for task in worklist.tasks]
+
+    def attempt(number: int) -> Outcome:
+        _attempt(worklist.tasks[number], outcomes[number], work, rules, streams)
+        return outcomes[number]
+
     reporting = open_report(rules.report, worklist, streams, overwrite=rules.force, append=rules.skip_existing)
     with reporting as report, terminal.progress(doing, len(worklist.tasks) if worklist.is_batch else 0) as advance:
         reported = 0
         try:
-            for outcome in _in_order(worklist.tasks, outcomes, work, rules, streams):
+            for outcome in in_order(attempt, len(outcomes), rules.jobs):
                 report(record(outcome))
                 reported += 1
                 totals.add(outcome)
@@ -64,40 +68,6 @@ def run(worklist: Worklist, work: Work, rules: Rules, streams: Streams, *, doing
     if outcomes[0].error is not None:
         raise outcomes[0].error
     return ExitCode.OK
-
-
-def _in_order(
-    tasks: Sequence[Task], outcomes: Sequence[Outcome], work: Work, rules: Rules, streams: Streams
-) -> Iterator[Outcome]:
-    """The outcomes in their order, whichever of the threads is done first.
-
-    Even one job has a thread: signals interrupt the main thread, which must not be between a file and its record then.
-    """
-    places = [(task, outcome, threading.Event()) for task, outcome in zip(tasks, outcomes, strict=True)]
-    waiting: queue.SimpleQueue[tuple[Task, Outcome, threading.Event]] = queue.SimpleQueue()
-    for place in places:
-        waiting.put(place)
-
-    def labour() -> None:
-        try:
-            while True:
-                task, outcome, done = waiting.get_nowait()
-                _attempt(task, outcome, work, rules, streams)
-                done.set()
-        except (queue.Empty, KeyboardInterrupt):
-            return  # nothing left to do, or told to stop before publishing a file
-
-    # Daemons: after Ctrl-C nobody waits for a picture that takes minutes.
-    threads = [threading.Thread(target=labour, daemon=True) for _ in range(min(rules.jobs, len(outcomes)))]
-    for thread in threads:
-        thread.start()
-    for _, outcome, done in places:
-        while not done.wait(1.0):  # a wait without end cannot be interrupted on every system
-            if not any(thread.is_alive() for thread in threads) and not done.is_set():
-                raise KeyboardInterrupt  # they were told to stop
-        yield outcome
-    for thread in threads:
-        thread.join()
 
 
 def _attempt(task: Task, outcome: Outcome, work: Work, rules: Rules, streams: Streams) -> None:

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from psic_cli.jobs.turns import MOST_PIXELS, Turns, sharing
+from psic_cli.turns import MOST_PIXELS, Turns, sharing
 
 SOON, A_WHILE = 20.0, 0.2
 
