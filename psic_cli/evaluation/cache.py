@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -49,10 +50,10 @@ class Entry:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Cache:
+class Cache(threading.local):
     """Entries in a folder, which is made with the first of them; without a folder nothing is kept.
 
-    missed: how often something had to be made since it was not there.
+    missed: how often something had to be made since it was not there, in each thread.
     """
 
     def __init__(self, folder: Path | None = None) -> None:

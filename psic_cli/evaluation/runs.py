@@ -1,6 +1,6 @@
 """Going through many pictures, and the measurement of rate and quality; shielding.py has those that need models.
 
-One picture is held at a time. One that cannot be read is reported and left out; nothing else stops a run.
+A picture that cannot be read is reported and left out; nothing else stops a run.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 
-from psic_cli import zoo
+from psic_cli import turns, zoo
 from psic_cli.errors import InputError
 from psic_cli.evaluation import bd_rate, peers, rate_distortion
 from psic_cli.evaluation.cache import Cache
@@ -19,6 +20,10 @@ from psic_cli.evaluation.coding import USUAL, Making, warm_up
 from psic_cli.evaluation.metrics import Interval, average
 from psic_cli.evaluation.sources import read_rgb
 from psic_cli.picture import Pixels
+from psic_cli.shell.parallel import in_order
+
+Found = TypeVar("Found")
+Work = Callable[[int, Pixels], Found]  # told a picture's number and its pixels
 
 
 def _nothing(*_: object) -> None:
@@ -71,18 +76,17 @@ def measure_rate_distortion(
     making: Making = USUAL,
 ) -> RateDistortion:
     """Pictures below `folder` in every quality, and along the curve of every peer. making: of psic's files."""
-    rows: list[rate_distortion.Measured] = []
-    points: list[peers.PeerPoint] = []
     kept = cache or Cache()
 
-    def work(number: int, rgb: Pixels) -> None:
+    def work(number: int, rgb: Pixels) -> tuple[list[rate_distortion.Measured], list[peers.PeerPoint]]:
         name = paths[number].relative_to(folder).as_posix() if paths[number] != folder else folder.name
         measured = rate_distortion.measure(name, rgb, model, qualities, kept, making)
-        points.extend(point for peer in compared for point in peers.measure(name, rgb, peer, kept))
-        rows.extend(measured)
+        return measured, [point for peer in compared for point in peers.measure(name, rgb, peer, kept)]
 
     warm_up(model)
-    each(paths, work, watch or Watch(), kept)
+    found = each(paths, work, watch or Watch(), kept)  # one by one, as seconds are measured too
+    rows = [row for measured, _ in found.values() for row in measured]
+    points = [point for _, of_peers in found.values() for point in of_peers]
     summaries = rate_distortion.summarise(rows)
     curves = {
         peer.name: _peer_curve([p for p in points if p.peer == peer.name], len(peer.settings)) for peer in compared
@@ -91,23 +95,35 @@ def measure_rate_distortion(
     return RateDistortion(summaries, _summarise_peers(compared, points), bd_rates, notes, rows)
 
 
-def each(paths: Sequence[Path], work: Callable[[int, Pixels], None], watch: Watch, cache: Cache) -> list[int]:
-    """Read and measure one picture after the other; the numbers of those that could be. InputError if none could.
+def each(
+    paths: Sequence[Path], work: Work[Found], watch: Watch, cache: Cache, at_once: int = 1, device: str = "cpu"
+) -> dict[int, Found]:
+    """Read and measure pictures; what was found of those that could be, by their numbers, in order. InputError if none
+    could.
 
-    cache: tells whether there was anything to do.
+    cache: tells whether there was anything to do. at_once: pictures in work at the same time, on `device`.
     """
-    kept = []
-    for number, path in enumerate(paths):
+
+    def attempt(number: int) -> tuple[Found | None, InputError | None, bool]:
         before = cache.missed
         try:
-            work(number, read_rgb(path))
-            kept.append(number)
+            rgb = read_rgb(paths[number])
+            with turn(rgb.shape[0] * rgb.shape[1]):
+                return work(number, rgb), None, cache.missed > before
         except InputError as error:
-            watch.failed(error)
-        watch.advance(cache.missed > before)
-    if not kept:
+            return None, error, cache.missed > before
+
+    found: dict[int, Found] = {}
+    with turns.sharing(at_once, device) as turn:
+        for number, (result, error, worked) in enumerate(in_order(attempt, len(paths), at_once)):
+            if error is not None:
+                watch.failed(error)
+            else:
+                found[number] = cast(Found, result)
+            watch.advance(worked)
+    if not found:
         raise InputError(f"none of {len(paths)} pictures could be measured")
-    return kept
+    return found
 
 
 def _compare(

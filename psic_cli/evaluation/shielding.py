@@ -7,17 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from psic_cli.evaluation import agreement, classification, retrieval, seeing
 from psic_cli.evaluation.kinds import CoarseMeaning, Kinds, kind_embeddings, tell_kinds
 from psic_cli.evaluation.metrics import Interval, average
 from psic_cli.evaluation.robustness import AttackOutcome
-from psic_cli.evaluation.runs import Watch, each
+from psic_cli.evaluation.runs import Found, Watch, Work, each
 from psic_cli.evaluation.sources import Captioned, Labelled
 from psic_cli.evaluation.unseen import Classifier
 from psic_cli.picture import Pixels
 from psic_cli.vlp.interface import VisionLanguageModel
+
+MOST_AT_ONCE = 8  # pictures: the search for each takes some hundred megabytes
 
 
 @dataclass(frozen=True)
@@ -113,15 +116,13 @@ def measure_agreement(
 ) -> list[agreement.Agreement]:
     """Whether each model gives each version the label of the original, with the pictures at each size."""
     classes = _classes(experiment, class_names)
-    views: dict[int | None, seeing.Views] = {side: seeing.Views() for side in sides}
 
-    def work(number: int, rgb: Pixels) -> None:
+    def work(number: int, rgb: Pixels) -> dict[int | None, seeing.View]:  # by side
         sizes = ((side, agreement.shrink(rgb, side)) for side in sides)
-        seen = [(side, seeing.look(small, experiment)) for side, small in sizes if small is not None]
-        for side, view in seen:  # a picture counts in all its sizes or in none
-            views[side].views.append(view)
+        return {side: seeing.look(small, experiment) for side, small in sizes if small is not None}
 
-    each(paths, work, watch or Watch(), experiment.cache)
+    found = _each(paths, work, experiment, watch)
+    views = {side: seeing.Views([seen[side] for seen in found.values() if side in seen]) for side in sides}
     return [
         row
         for name in experiment.seers
@@ -142,13 +143,16 @@ def _kinds(experiment: seeing.Experiment, asked: Kinds) -> dict[str, Tensor]:
 
 
 def _look(paths: Sequence[Path], experiment: seeing.Experiment, watch: Watch | None) -> seeing.Views:
-    views: list[seeing.View] = []
+    found = _each(paths, lambda _, rgb: seeing.look(rgb, experiment), experiment, watch)
+    return seeing.Views(list(found.values()), list(found))
 
-    def work(number: int, rgb: Pixels) -> None:
-        views.append(seeing.look(rgb, experiment))
 
-    kept = each(paths, work, watch or Watch(), experiment.cache)
-    return seeing.Views(views, kept)
+def _each(
+    paths: Sequence[Path], work: Work[Found], experiment: seeing.Experiment, watch: Watch | None
+) -> dict[int, Found]:
+    """As many pictures at the same time as torch has threads: one that is small leaves most of them idle."""
+    at_once = min(torch.get_num_threads(), MOST_AT_ONCE)
+    return each(paths, work, watch or Watch(), experiment.cache, at_once, experiment.model.device)
 
 
 def _summarise_versions(views: seeing.Views, qualities: Sequence[int]) -> list[VersionQuality]:

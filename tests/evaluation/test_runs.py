@@ -1,9 +1,12 @@
+import threading
+
 import pytest
 
 from psic_cli.errors import InputError
 from psic_cli.evaluation import peers, runs, sources
+from psic_cli.evaluation.cache import Cache
 from psic_cli.evaluation.metrics import psnr
-from tests.evaluation.conftest import picture, save
+from tests.evaluation.conftest import picture, save, torch_threads
 
 QUALITIES = [20, 80]
 
@@ -84,3 +87,25 @@ def test_nothing_but_damaged_pictures_is_an_error(tmp_path, tiny_model):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(InputError, match="none of 1 pictures could be measured"):
         runs.measure_rate_distortion([tmp_path / "broken.png"], tmp_path, tiny_model, [50])
+
+
+def test_pictures_in_work_at_the_same_time_come_back_in_order_each_with_its_failure_and_what_it_took(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for number in (0, 1, 3):
+        save(paths[number], picture(number, width=16))
+    steps: list[bool] = []
+    failures: list[InputError] = []
+    both, cache = threading.Barrier(2), Cache(tmp_path / "cache")
+
+    def work(number, rgb):
+        if number < 2:
+            both.wait(20)  # neither goes on before the other has begun
+        if number != 1:
+            cache.read({"what": number})
+        return rgb.shape[1], number
+
+    with torch_threads(2):
+        found = runs.each(paths, work, runs.Watch(steps.append, failures.append), cache, at_once=2)
+    assert list(found.items()) == [(0, (16, 0)), (1, (16, 1)), (3, (16, 3))]
+    assert steps == [True, False, False, True]
+    assert ["2.png" in str(failure) for failure in failures] == [True]

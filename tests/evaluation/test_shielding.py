@@ -2,12 +2,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from psic_cli.errors import UsageError
 from psic_cli.evaluation import agreement, attacks, report, runs, shielding, sources, tables
 from psic_cli.evaluation.robustness import AttackMatrix
 from psic_cli.evaluation.seeing import Experiment, Seer, named
-from tests.evaluation.conftest import known, picture, save
+from tests.evaluation.conftest import known, picture, save, torch_threads
 
 CLASSES = ["red", "green", "blue", "grey"]
 
@@ -33,6 +34,16 @@ def test_classification_of_the_original_and_of_all_versions(coloured, tiny_model
     assert quality["protected"] < quality["full"]
     assert not attacked
     assert not result.unseen
+
+
+def test_figures_do_not_depend_on_how_many_pictures_are_in_work_at_the_same_time(coloured, tiny_model, colour_model):
+    labels = sources.read_labels(coloured / "labels.csv")
+    found = []
+    for threads in (1, 3):
+        with torch_threads(threads):
+            found.append(shielding.measure_classification(labels, CLASSES, experiment(tiny_model, colour_model)))
+            assert torch.get_num_threads() == threads
+    assert found[0] == found[1]
 
 
 def test_the_machine_version_stands_beside_the_full_one_with_its_bytes(coloured, tiny_model, colour_model):
