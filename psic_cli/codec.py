@@ -85,8 +85,8 @@ def encode(
     quality: 1..100. strength: of the shield, in percent: about the share of the decibels that a whole one costs.
     effort: 0..9, how much is searched. surrogates: the models to mislead; None: those that come with psic.
     keep_hidden: code the colours under alpha 0 too, which somebody may have meant to erase (alpha.without_hidden).
-    advance: told how many steps of how many are done. Equal input gives equal bytes on one machine, but for the salt of
-    the seal.
+    advance: told how many steps of how many are done. Equal input gives equal bytes on one machine with one number of
+    threads (torch adds in another order with another), but for the salt of the seal.
     """
     model = zoo.at_quality(model, quality, min(picture.width, picture.height))
     size, made_with = (picture.width, picture.height), (model.card.name, model.card.weights_hash)
