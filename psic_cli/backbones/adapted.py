@@ -252,7 +252,7 @@ class Hyperprior(Adapted):
     def _mean_and_index(self, outputs: Tensor, latents: int) -> tuple[Tensor, Tensor]:
         """[B, latents or 2 * latents, h, w] -> mean and index [B, latents, h, w]."""
         scale = outputs[:, :latents]
-        index = torch.bucketize(scale.float(), self.thresholds, right=True).to(outputs.dtype)
+        index = torch.bucketize(scale.float().contiguous(), self.thresholds, right=True).to(outputs.dtype)
         mean = outputs[:, latents:].clamp(-MEAN_MAX, MEAN_MAX)
         return (mean if mean.shape[1] else torch.zeros_like(scale)), index
 

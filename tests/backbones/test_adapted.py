@@ -161,7 +161,7 @@ def test_a_factorised_table_has_a_scale_that_fits_it():
     assert len(tables) == made.LATENTS
     for table, index in enumerate(tensors["of_tables"].tolist()):
         values = tables.offsets[table] + torch.arange(int(tables.sizes[table]))
-        share = torch.from_numpy(tables.row(table)).diff()[:-1] / 2**24
+        share = torch.tensor(tables.row(table)).diff()[:-1] / 2**24
         assert 0.8 < float((share * values**2).sum().sqrt()) / SCALES[index] < 1.25
 
 
@@ -175,7 +175,7 @@ def test_pictures_are_those_of_compressai_with_the_same_weights(name):
         torch.testing.assert_close(y, theirs.g_a(x), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(network.synthesise(y_hat, FULL), theirs.g_s(y_hat), atol=1e-5, rtol=1e-4)
         scales, means = parameters(name, theirs, y)
-    of_tables = torch.from_numpy(SCALES)[network.spread(told.index)]
+    of_tables = torch.tensor(SCALES)[network.spread(told.index)]
     distance = (told.mean / 2**MEAN_BITS - means).abs()
     assert distance.median() < 0.05
     assert distance.max() < 0.05 * means.abs().max().clamp_min(1) + 0.05
