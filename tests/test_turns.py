@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from psic_cli.turns import MOST_PIXELS, Turns, sharing
+from tests.threads import torch_threads
 
 SOON, A_WHILE = 20.0, 0.2
 
@@ -74,10 +75,8 @@ def test_a_picture_that_fails_gives_its_turn_back():
 
 @pytest.fixture
 def four_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(4):
+        yield
 
 
 @pytest.mark.parametrize(("pictures", "each"), [(1, 4), (2, 2), (3, 1), (64, 1)])

@@ -1,7 +1,5 @@
 """Pictures and a stand-in for a vision-language model, small enough for every test."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -12,17 +10,6 @@ from PIL import Image
 from psic_cli import zoo
 
 T = TypeVar("T")
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """So many, whatever the machine and its environment say."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def known(value: T | None) -> T:

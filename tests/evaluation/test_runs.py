@@ -6,7 +6,8 @@ from psic_cli.errors import InputError
 from psic_cli.evaluation import peers, runs, sources
 from psic_cli.evaluation.cache import Cache
 from psic_cli.evaluation.metrics import psnr
-from tests.evaluation.conftest import picture, save, torch_threads
+from tests.evaluation.conftest import picture, save
+from tests.threads import torch_threads
 
 QUALITIES = [20, 80]
 

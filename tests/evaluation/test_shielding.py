@@ -8,7 +8,8 @@ from psic_cli.errors import UsageError
 from psic_cli.evaluation import agreement, attacks, report, runs, shielding, sources, tables
 from psic_cli.evaluation.robustness import AttackMatrix
 from psic_cli.evaluation.seeing import Experiment, Seer, named
-from tests.evaluation.conftest import known, picture, save, torch_threads
+from tests.evaluation.conftest import known, picture, save
+from tests.threads import torch_threads
 
 CLASSES = ["red", "green", "blue", "grey"]
 
