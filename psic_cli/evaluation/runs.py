@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 
@@ -104,22 +104,22 @@ def each(
     cache: tells whether there was anything to do. at_once: pictures in work at the same time, on `device`.
     """
 
-    def attempt(number: int) -> tuple[Found | None, InputError | None, bool]:
+    def attempt(number: int) -> tuple[Found | InputError, bool]:
         before = cache.missed
         try:
             rgb = read_rgb(paths[number])
             with turn(rgb.shape[0] * rgb.shape[1]):
-                return work(number, rgb), None, cache.missed > before
+                return work(number, rgb), cache.missed > before
         except InputError as error:
-            return None, error, cache.missed > before
+            return error, cache.missed > before
 
     found: dict[int, Found] = {}
     with turns.sharing(at_once, device) as turn:
-        for number, (result, error, worked) in enumerate(in_order(attempt, len(paths), at_once)):
-            if error is not None:
-                watch.failed(error)
+        for number, (result, worked) in enumerate(in_order(attempt, len(paths), at_once)):
+            if isinstance(result, InputError):
+                watch.failed(result)
             else:
-                found[number] = cast(Found, result)
+                found[number] = result
             watch.advance(worked)
     if not found:
         raise InputError(f"none of {len(paths)} pictures could be measured")
