@@ -103,6 +103,7 @@ def each(
 
     cache: tells whether there was anything to do. at_once: pictures in work at the same time, on `device`.
     """
+    at_once = min(at_once, len(paths))  # a picture that is alone has all threads
 
     def attempt(number: int) -> tuple[Found | InputError, bool]:
         before = cache.missed

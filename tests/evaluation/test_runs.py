@@ -1,6 +1,7 @@
 import threading
 
 import pytest
+import torch
 
 from psic_cli.errors import InputError
 from psic_cli.evaluation import peers, runs, sources
@@ -110,3 +111,12 @@ def test_pictures_in_work_at_the_same_time_come_back_in_order_each_with_its_fail
     assert list(found.items()) == [(0, (16, 0)), (1, (16, 1)), (3, (16, 3))]
     assert steps == [True, False, False, True]
     assert ["2.png" in str(failure) for failure in failures] == [True]
+
+
+def test_a_picture_that_is_alone_has_all_threads(tmp_path):
+    save(tmp_path / "alone.png", picture(1, width=16))
+    with torch_threads(3):
+        found = runs.each(
+            [tmp_path / "alone.png"], lambda *_: torch.get_num_threads(), runs.Watch(), Cache(), at_once=3
+        )
+    assert found == {0: 3}
